@@ -1,0 +1,243 @@
+//! The settings of a server: each declared, documented and bounded here, once.
+//!
+//! One declaration serves the `[server]` section of `models.toml` (serde), the flags of
+//! `mizan serve` and their environment variables (clap). `crate::config` puts them in order.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use super::value::{GIB, KIB, MIB, Number, Size, TIB, deserialize_from_text};
+
+/// Server settings as one place gives them; `None` leaves a setting to the next place.
+#[derive(Clone, Debug, Default, clap::Args, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Address to listen on; 0.0.0.0 takes callers from other machines [default: 127.0.0.1]
+    #[arg(long, env = "MIZAN_HOST", value_name = "ADDRESS")]
+    pub host: Option<Host>,
+
+    /// Port to listen on; 0 takes any free one [default: 8080]
+    #[arg(long, env = "MIZAN_PORT")]
+    pub port: Option<Number<0, 65_535>>,
+
+    /// Folder of the ledger and the model files [default: mizan/ in the user's data directory]
+    // The flag is declared beside --config in `crate::config::StoreFlags`: every command has it.
+    #[arg(skip)]
+    pub data: Option<PathBuf>,
+
+    /// Models to serve, as ids of models.toml or paths of model files; the first is loaded at
+    /// start [default: all of models.toml]
+    #[arg(long = "model", env = "MIZAN_MODEL", value_name = "ID", value_delimiter = ',')]
+    pub models: Option<Vec<String>>,
+
+    /// Where models run: auto or cpu [default: auto]
+    #[arg(long, env = "MIZAN_DEVICE")]
+    pub device: Option<Device>,
+
+    /// Threads that compute [default: the CPUs this process may use]
+    #[arg(long, env = "MIZAN_THREADS", value_name = "N")]
+    pub threads: Option<Number<1, 1_024>>,
+
+    /// Sequences computed together in one step [default: 32]
+    #[arg(long, env = "MIZAN_MAX_BATCH", value_name = "N")]
+    pub max_batch: Option<Number<1, 1_024>>,
+
+    /// Tokens computed in one step, prompts included [default: 512]
+    #[arg(long, env = "MIZAN_MAX_STEP_TOKENS", value_name = "N")]
+    pub max_step_tokens: Option<Number<16, 65_536>>,
+
+    /// Memory for keys and values of each loaded model, such as 4GiB [default: by the model's
+    /// context and the free memory]
+    #[arg(long, env = "MIZAN_KV_MEMORY", value_name = "SIZE")]
+    pub kv_memory: Option<Size<MIB, { 16 * TIB }>>,
+
+    /// Memory for all loaded models, such as 16GiB; the least recently used leaves first
+    /// [default: three quarters of the machine's memory]
+    #[arg(long, env = "MIZAN_MODEL_MEMORY", value_name = "SIZE")]
+    pub model_memory: Option<Size<{ 16 * MIB }, { 64 * TIB }>>,
+
+    /// Keep computed prompt prefixes for reuse [default: true]
+    #[arg(long, env = "MIZAN_PREFIX_CACHE", value_name = "true|false")]
+    pub prefix_cache: Option<bool>,
+
+    /// Requests that may wait for each model; one more is answered 503 [default: 256]
+    #[arg(long, env = "MIZAN_QUEUE", value_name = "N")]
+    pub queue: Option<Number<1, 100_000>>,
+
+    /// Largest request body, such as 8MiB [default: 8MiB]
+    #[arg(long, env = "MIZAN_MAX_BODY", value_name = "SIZE")]
+    pub max_body: Option<Size<KIB, GIB>>,
+
+    /// Web origins whose pages may call this server, such as https://chat.example.com
+    /// [default: none]
+    #[arg(long, env = "MIZAN_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origins: Option<Vec<Origin>>,
+
+    /// Seconds a client may leave a stream unread before it counts as gone [default: 30]
+    #[arg(long, env = "MIZAN_STALL_SECS", value_name = "SECONDS")]
+    pub stall_secs: Option<Number<1, 3_600>>,
+
+    /// Seconds of silence before a stream is sent a keep-alive comment; 0 for never
+    /// [default: 15]
+    #[arg(long, env = "MIZAN_KEEP_ALIVE_SECS", value_name = "SECONDS")]
+    pub keep_alive_secs: Option<Number<0, 3_600>>,
+
+    /// Seconds that running requests may take to finish when the server stops [default: 30]
+    #[arg(long, env = "MIZAN_SHUTDOWN_SECS", value_name = "SECONDS")]
+    pub shutdown_secs: Option<Number<0, 3_600>>,
+
+    /// Days for which the tokens of paid answers stay readable; 0 keeps none once a request
+    /// has ended [default: 30]
+    #[arg(long, env = "MIZAN_KEEP_ANSWERS_DAYS", value_name = "DAYS")]
+    pub keep_answers_days: Option<Number<0, 3_650>>,
+}
+
+impl ServerSettings {
+    /// The values of settings that nobody gave.
+    ///
+    /// `None` stays where the machine decides: data folder, threads, memory.
+    pub fn defaults() -> Self {
+        ServerSettings {
+            host: Some(Host("127.0.0.1".to_owned())),
+            port: Some(const { Number::of(8_080) }),
+            data: None,
+            models: None,
+            device: Some(Device::Auto),
+            threads: None,
+            max_batch: Some(const { Number::of(32) }),
+            max_step_tokens: Some(const { Number::of(512) }),
+            kv_memory: None,
+            model_memory: None,
+            prefix_cache: Some(true),
+            queue: Some(const { Number::of(256) }),
+            max_body: Some(const { Size::of(8 * MIB) }),
+            cors_origins: Some(Vec::new()),
+            stall_secs: Some(const { Number::of(30) }),
+            keep_alive_secs: Some(const { Number::of(15) }),
+            shutdown_secs: Some(const { Number::of(30) }),
+            keep_answers_days: Some(const { Number::of(30) }),
+        }
+    }
+
+    /// These settings, and `lower`'s where these say nothing.
+    #[must_use]
+    pub fn or(self, lower: Self) -> Self {
+        ServerSettings {
+            host: self.host.or(lower.host),
+            port: self.port.or(lower.port),
+            data: self.data.or(lower.data),
+            models: self.models.or(lower.models),
+            device: self.device.or(lower.device),
+            threads: self.threads.or(lower.threads),
+            max_batch: self.max_batch.or(lower.max_batch),
+            max_step_tokens: self.max_step_tokens.or(lower.max_step_tokens),
+            kv_memory: self.kv_memory.or(lower.kv_memory),
+            model_memory: self.model_memory.or(lower.model_memory),
+            prefix_cache: self.prefix_cache.or(lower.prefix_cache),
+            queue: self.queue.or(lower.queue),
+            max_body: self.max_body.or(lower.max_body),
+            cors_origins: self.cors_origins.or(lower.cors_origins),
+            stall_secs: self.stall_secs.or(lower.stall_secs),
+            keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
+            shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
+            keep_answers_days: self.keep_answers_days.or(lower.keep_answers_days),
+        }
+    }
+}
+
+/// Where models run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The fastest that this build and machine have.
+    Auto,
+    /// The processor.
+    Cpu,
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            _ => Err(format!("unknown device \"{text}\": this build has auto and cpu")),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Auto => "auto",
+            Device::Cpu => "cpu",
+        })
+    }
+}
+
+/// An address to listen on: an IP address or a host name, without scheme and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host(pub(crate) String);
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+        };
+        if is_name(text) || text.parse::<std::net::IpAddr>().is_ok() {
+            Ok(Host(text.to_owned()))
+        } else {
+            Err(format!(
+                "\"{text}\" is not an address to listen on: write one such as 127.0.0.1, \
+                 0.0.0.0 or ::1, and the port as a setting of its own"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A web origin as browsers send it: scheme, host and, if not the usual one, port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(pub(crate) String);
+
+impl FromStr for Origin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let is_host = |host: &str| {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*,".contains(&b))
+        };
+        if host.is_some_and(is_host) {
+            // Browsers send it in lower case, and it is compared byte for byte.
+            Ok(Origin(text.to_ascii_lowercase()))
+        } else {
+            Err(format!(
+                "\"{text}\" is not an origin: write scheme and host, such as \
+                 \"https://chat.example.com\", without a path"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
+deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");
+deserialize_from_text!(Origin => "an origin in quotes, such as \"https://chat.example.com\"");

@@ -1,0 +1,331 @@
+//! Flags, environment and `models.toml` resolved into one frozen [`Config`].
+//!
+//! For each setting the first that says something wins: flag, `MIZAN_*` variable, `[server]` of
+//! `models.toml`, default. A setting is declared, documented and bounded in one place:
+//! [`ServerSettings`]. Nothing is written back, and nothing changes once resolved.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog::{Catalog, CatalogError, ModelEntry, ServerSettings};
+
+pub use crate::catalog::Device;
+
+/// The settings file that is looked for in the working directory.
+const FILE_NAME: &str = "models.toml";
+
+/// The tier of models that are named by path; it must then be in the catalog.
+const PATH_MODEL_TIER: &str = "standard";
+
+/// A shorter operator's key could be guessed.
+const MIN_ADMIN_KEY_CHARS: usize = 16;
+
+/// Where settings and data are: the flags that every command has.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StoreFlags {
+    /// Settings file [default: models.toml in the working directory, else the built-in one]
+    #[arg(long, env = "MIZAN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Folder of the ledger and the model files [default: mizan/ in the user's data directory]
+    #[arg(long, env = "MIZAN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// The flags of `mizan serve`; clap fills those that are absent from the environment.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServeFlags {
+    /// Where settings and data are.
+    #[command(flatten)]
+    pub store: StoreFlags,
+
+    /// The same settings as `[server]` has.
+    #[command(flatten)]
+    pub settings: ServerSettings,
+
+    /// The operator's key, at least 16 characters [default: made at the first start]. Better set
+    /// as a variable: other users of the machine can see flags
+    #[arg(long, env = "MIZAN_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
+    pub admin_key: Option<Secret>,
+}
+
+impl From<StoreFlags> for ServeFlags {
+    fn from(store: StoreFlags) -> ServeFlags {
+        ServeFlags { store, ..ServeFlags::default() }
+    }
+}
+
+/// Every setting of a running server, checked and final.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on: IP address or host name.
+    pub host: String,
+    /// Port to listen on; 0 is any free one.
+    pub port: u16,
+    /// Folder of the ledger and the model files; may not exist yet.
+    pub data_dir: PathBuf,
+    /// Models, tiers, packs and plans. Holds an entry for each model named by path.
+    pub catalog: Arc<Catalog>,
+    /// Ids of the models that are served, the default first.
+    pub models: Vec<String>,
+    /// Where models run.
+    pub device: Device,
+    /// Threads that compute; at least 1.
+    pub threads: usize,
+    /// Sequences computed together in one step.
+    pub max_batch: usize,
+    /// Tokens computed in one step.
+    pub max_step_tokens: usize,
+    /// Bytes for keys and values of each model; `None` leaves it to the model and the machine.
+    pub kv_memory: Option<u64>,
+    /// Bytes for all loaded models; `None` is three quarters of the machine's.
+    pub model_memory: Option<u64>,
+    /// Whether computed prompt prefixes are kept.
+    pub prefix_cache: bool,
+    /// Requests that may wait for each model.
+    pub queue: usize,
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Web origins that may call, in lower case, without a trailing slash.
+    pub cors_origins: Vec<String>,
+    /// How long a client may leave a stream unread.
+    pub stall_timeout: Duration,
+    /// Silence before a keep-alive comment; `None` sends none.
+    pub keep_alive: Option<Duration>,
+    /// How long running requests may take to finish at shutdown.
+    pub shutdown_timeout: Duration,
+    /// How long the tokens of paid answers are kept; zero is until their request ends.
+    pub keep_answers: Duration,
+    /// The operator's key, where one was given.
+    pub admin_key: Option<Secret>,
+}
+
+/// Why settings could not be resolved. Each says what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The settings file is there, or was named, and can not be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The settings file is wrong.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A model was named that is neither in the catalog nor a file.
+    #[error(
+        "unknown model \"{name}\": neither a file nor in models.toml, which has {}",
+        known.join(", ")
+    )]
+    UnknownModel {
+        /// As named.
+        name: String,
+        /// Ids that would be right.
+        known: Vec<String>,
+    },
+    /// A model was named twice, or two paths make the same id.
+    #[error("model \"{id}\" is named twice: name each once")]
+    DuplicateModel {
+        /// Its id.
+        id: String,
+    },
+    /// A model was named by path, and the catalog has no tier to price it.
+    #[error(
+        "{}: a model named by path needs [tiers.{PATH_MODEL_TIER}] in models.toml",
+        path.display()
+    )]
+    NoTierForPath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Neither a flag nor the system says where data belongs.
+    #[error("this user has no data directory: say where with --data DIR or MIZAN_DATA")]
+    NoDataDir,
+    /// The operator's key is too short.
+    #[error("the operator's key has {found} characters: it needs at least {MIN_ADMIN_KEY_CHARS}")]
+    AdminKeyTooShort {
+        /// Its length.
+        found: usize,
+    },
+}
+
+impl Config {
+    /// Reads the settings file that `flags` or the working directory name, and resolves.
+    pub fn load(flags: ServeFlags) -> Result<Config, ConfigError> {
+        let catalog = load_catalog(flags.store.config.as_deref())?;
+        Config::resolve(flags, catalog)
+    }
+
+    /// Resolves flags over `catalog`'s settings over the defaults.
+    pub fn resolve(flags: ServeFlags, mut catalog: Catalog) -> Result<Config, ConfigError> {
+        let ServeFlags { store, mut settings, admin_key } = flags;
+        settings.data = store.data;
+        let settings = settings.or(catalog.server.clone()).or(ServerSettings::defaults());
+        let ServerSettings {
+            host: Some(host),
+            port: Some(port),
+            data,
+            models,
+            device: Some(device),
+            threads,
+            max_batch: Some(max_batch),
+            max_step_tokens: Some(max_step_tokens),
+            kv_memory,
+            model_memory,
+            prefix_cache: Some(prefix_cache),
+            queue: Some(queue),
+            max_body: Some(max_body),
+            cors_origins: Some(cors_origins),
+            stall_secs: Some(stall_secs),
+            keep_alive_secs: Some(keep_alive_secs),
+            shutdown_secs: Some(shutdown_secs),
+            keep_answers_days: Some(keep_answers_days),
+        } = settings
+        else {
+            unreachable!("ServerSettings::defaults gives every setting that a server must have");
+        };
+
+        if let Some(key) = &admin_key {
+            let found = key.expose().chars().count();
+            if found < MIN_ADMIN_KEY_CHARS {
+                return Err(ConfigError::AdminKeyTooShort { found });
+            }
+        }
+        let models = match models {
+            Some(names) => choose_models(&names, &mut catalog)?,
+            None => catalog.models.iter().map(|model| model.id.clone()).collect(),
+        };
+        Ok(Config {
+            host: host.0,
+            port: port.get() as u16,
+            data_dir: data.or_else(default_data_dir).ok_or(ConfigError::NoDataDir)?,
+            catalog: Arc::new(catalog),
+            models,
+            device,
+            threads: threads.map_or_else(available_threads, |n| n.get() as usize),
+            max_batch: max_batch.get() as usize,
+            max_step_tokens: max_step_tokens.get() as usize,
+            kv_memory: kv_memory.map(|size| size.bytes()),
+            model_memory: model_memory.map(|size| size.bytes()),
+            prefix_cache,
+            queue: queue.get() as usize,
+            max_body_bytes: max_body.bytes() as usize,
+            cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),
+            stall_timeout: Duration::from_secs(stall_secs.get()),
+            keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
+            shutdown_timeout: Duration::from_secs(shutdown_secs.get()),
+            keep_answers: Duration::from_secs(keep_answers_days.get() * 24 * 60 * 60),
+            admin_key,
+        })
+    }
+
+    /// The folder of model files; see `crate::hub`.
+    pub fn models_dir(&self) -> PathBuf {
+        self.data_dir.join("models")
+    }
+
+    /// The ledger's file.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.data_dir.join("ledger.db")
+    }
+
+    /// The served model that answers to `name`, an id or an alias.
+    pub fn model(&self, name: &str) -> Option<&ModelEntry> {
+        self.catalog.model(name).filter(|entry| self.models.contains(&entry.id))
+    }
+}
+
+/// The settings file at `path`, or else in the working directory, or else the built-in one.
+pub fn load_catalog(path: Option<&Path>) -> Result<Catalog, ConfigError> {
+    let path = match path {
+        Some(path) => path,
+        None if Path::new(FILE_NAME).exists() => Path::new(FILE_NAME),
+        None => return Ok(Catalog::shipped()),
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(Catalog::parse(&text, &path.display().to_string(), folder)?)
+}
+
+/// The ids of the models that were named; one named by path gets an entry in the catalog.
+fn choose_models(names: &[String], catalog: &mut Catalog) -> Result<Vec<String>, ConfigError> {
+    let mut ids = Vec::new();
+    for name in names {
+        let id = match catalog.model(name) {
+            Some(entry) => entry.id.clone(),
+            None => add_path_model(name, catalog)?,
+        };
+        if ids.contains(&id) {
+            return Err(ConfigError::DuplicateModel { id });
+        }
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+fn add_path_model(name: &str, catalog: &mut Catalog) -> Result<String, ConfigError> {
+    let path = Path::new(name);
+    let is_model = path.is_file() || path.join("config.json").is_file();
+    if !is_model {
+        return Err(ConfigError::UnknownModel {
+            name: name.to_owned(),
+            known: catalog.models.iter().map(|model| model.id.clone()).collect(),
+        });
+    }
+    if !catalog.tiers.contains_key(PATH_MODEL_TIER) {
+        return Err(ConfigError::NoTierForPath { path: path.to_owned() });
+    }
+    let entry = ModelEntry::from_path(path, PATH_MODEL_TIER);
+    if catalog.model(&entry.id).is_some() {
+        return Err(ConfigError::DuplicateModel { id: entry.id });
+    }
+    let id = entry.id.clone();
+    catalog.models.push(entry);
+    Ok(id)
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    dirs::data_dir().map(|dir| dir.join("mizan"))
+}
+
+/// The CPUs this process may use: its affinity and the quota of its control group count.
+fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Text that must not be shown: prints as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The text itself; never log it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Secret::new(text))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,242 @@
+//! Settings: which place wins, what is refused, and that nothing secret is shown.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches};
+use mizan::catalog::Catalog;
+use mizan::config::{Config, ConfigError, Secret, ServeFlags, StoreFlags};
+
+const FILE: &str = "\
+[server]
+port = 1111
+queue = 11
+data = \"/file/data\"
+models = [\"b\"]
+[tiers.standard]
+credits_per_output_token = 1
+[[models]]
+id = \"a\"
+tier = \"standard\"
+sources = [{ path = \"a.gguf\" }]
+[[models]]
+id = \"b\"
+aliases = [\"bee\"]
+tier = \"standard\"
+sources = [{ path = \"b.gguf\" }]
+";
+
+fn catalog() -> Catalog {
+    Catalog::parse(FILE, "models.toml", Path::new("")).expect("sound")
+}
+
+fn command() -> clap::Command {
+    ServeFlags::augment_args(clap::Command::new("mizan"))
+}
+
+fn flags(arguments: &[&str]) -> Result<ServeFlags, String> {
+    let arguments = std::iter::once(&"mizan").chain(arguments);
+    let matches = command().try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+    Ok(ServeFlags::from_arg_matches(&matches).expect("clap checked them"))
+}
+
+fn resolve(arguments: &[&str]) -> Result<Config, ConfigError> {
+    Config::resolve(flags(arguments).expect("flags"), catalog())
+}
+
+/// What a process with these flags and this environment, and no other, resolves to.
+fn resolve_in_process(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let (_, test) = module_path!().split_once("::").expect("a module of the test program");
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args([&format!("{test}::prints_what_it_resolves_to"), "--exact", "--nocapture"])
+        .env_clear()
+        .env("TEST_ARGUMENTS", arguments.join("\n"))
+        .envs(environment.iter().copied())
+        .output()
+        .expect("this program runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines = text.lines().filter_map(|line| line.split_once("RESOLVED ")).map(|(_, line)| line);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The other half of [`resolve_in_process`]; by itself it resolves no flags at all.
+#[test]
+fn prints_what_it_resolves_to() {
+    let arguments = std::env::var("TEST_ARGUMENTS").unwrap_or_default();
+    let arguments: Vec<&str> = arguments.lines().collect();
+    match flags(&arguments).map(|flags| Config::resolve(flags, catalog())) {
+        Ok(Ok(config)) => println!(
+            "\nRESOLVED port={} queue={} batch={} data={} models={} key={:?}",
+            config.port,
+            config.queue,
+            config.max_batch,
+            config.data_dir.display(),
+            config.models.join(","),
+            config.admin_key,
+        ),
+        Ok(Err(error)) => println!("\nRESOLVED {error}"),
+        Err(error) => println!("\nRESOLVED {}", error.lines().next().unwrap_or_default()),
+    }
+}
+
+#[test]
+fn flags_come_before_environment_before_file_before_defaults() {
+    let check = |arguments: &[&str], environment: &[(&str, &str)], expected: &str| {
+        assert_eq!(resolve_in_process(arguments, environment), expected);
+    };
+    check(&[], &[], "port=1111 queue=11 batch=32 data=/file/data models=b key=None");
+    check(
+        &[],
+        &[("MIZAN_PORT", "2222"), ("MIZAN_DATA", "/env"), ("MIZAN_MAX_BATCH", "2")],
+        "port=2222 queue=11 batch=2 data=/env models=b key=None",
+    );
+    check(
+        &["--port=3333", "--data=/flag", "--model=a", "--model=b"],
+        &[("MIZAN_PORT", "2222"), ("MIZAN_DATA", "/env"), ("MIZAN_MODEL", "b")],
+        "port=3333 queue=11 batch=32 data=/flag models=a,b key=None",
+    );
+    check(
+        &[],
+        &[("MIZAN_MODEL", "bee,a"), ("MIZAN_ADMIN_KEY", "sixteen or more characters")],
+        "port=1111 queue=11 batch=32 data=/file/data models=b,a key=Some(***)",
+    );
+    check(
+        &[],
+        &[("MIZAN_PORT", "x")],
+        "error: invalid value 'x' for '--port <PORT>': x is out of range: a whole number from 0 \
+         to 65535",
+    );
+}
+
+#[test]
+fn flags_out_of_bounds_are_refused_with_the_bounds() {
+    let check = |argument: &str, expected: &str| {
+        let error = flags(&[argument]).expect_err(argument);
+        let line = error.lines().next().expect("a line");
+        assert_eq!(line, format!("error: invalid value {expected}"));
+    };
+    check(
+        "--threads=0",
+        "'0' for '--threads <N>': 0 is out of range: a whole number from 1 to 1024",
+    );
+    check(
+        "--kv-memory=4G",
+        "'4G' for '--kv-memory <SIZE>': \"4G\" is not a size: write a whole number and a unit, \
+         such as \"512MiB\" or \"4GiB\"",
+    );
+    check(
+        "--device=cuda",
+        "'cuda' for '--device <DEVICE>': unknown device \"cuda\": this build has auto and cpu",
+    );
+}
+
+#[test]
+fn what_can_not_be_is_refused_with_what_would_be_right() {
+    let check = |arguments: &[&str], expected: &str| {
+        assert_eq!(resolve(arguments).expect_err("refused").to_string(), expected);
+    };
+    check(&["--model=c"], "unknown model \"c\": neither a file nor in models.toml, which has a, b");
+    check(&["--model=b", "--model=bee"], "model \"b\" is named twice: name each once");
+    check(&["--admin-key=short"], "the operator's key has 5 characters: it needs at least 16");
+    let missing = Config::load(flags(&["--config=/nowhere/models.toml"]).expect("flags"));
+    assert_eq!(
+        missing.expect_err("no such file").to_string(),
+        "/nowhere/models.toml: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn a_file_that_is_named_is_read_and_refused_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("shop.toml");
+    std::fs::write(&file, FILE.replace("queue", "queeu")).expect("written");
+    let argument = format!("--config={}", file.display());
+    let error = Config::load(flags(&[&argument]).expect("flags")).expect_err("refused");
+    let expected = format!("{}:3:1: unknown key `queeu`, expected one of ", file.display());
+    assert!(error.to_string().starts_with(&expected), "{error}");
+
+    std::fs::write(&file, FILE).expect("written");
+    let store = StoreFlags { config: Some(file), data: None };
+    let config = Config::load(store.into()).expect("sound");
+    assert_eq!(config.port, 1111);
+}
+
+#[test]
+fn a_model_may_be_named_by_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("My Model (v2).Q4_K_M.gguf");
+    std::fs::write(&file, "GGUF").expect("written");
+    let argument = format!("--model={}", file.display());
+    let config = resolve(&[&argument]).expect("sound");
+    assert_eq!(config.models, ["my-model--v2-.q4_k_m"]);
+    let entry = config.model("my-model--v2-.q4_k_m").expect("an entry");
+    assert_eq!(config.catalog.tier_of(entry).credits_per_output_token, 1);
+    // The others are in the catalog but not served.
+    assert!(config.model("a").is_none());
+}
+
+#[test]
+fn without_models_all_are_served_the_first_is_the_default() {
+    let text = FILE.replace("models = [\"b\"]\n", "");
+    let catalog = Catalog::parse(&text, "models.toml", Path::new("")).expect("sound");
+    let config = Config::resolve(ServeFlags::default(), catalog).expect("sound");
+    assert_eq!(config.models, ["a", "b"]);
+    assert_eq!(config.model("bee").map(|entry| entry.id.as_str()), Some("b"));
+}
+
+#[test]
+fn units_are_those_of_the_config() {
+    let config = resolve(&[
+        "--kv-memory=1GiB",
+        "--max-body=2MiB",
+        "--keep-alive-secs=0",
+        "--keep-answers-days=2",
+        "--stall-secs=7",
+        "--cors-origins=https://a.example,http://b.example:81",
+    ])
+    .expect("sound");
+    assert_eq!(config.kv_memory, Some(1 << 30));
+    assert_eq!(config.max_body_bytes, 2 << 20);
+    assert_eq!(config.keep_alive, None);
+    assert_eq!(config.keep_answers, Duration::from_secs(2 * 24 * 60 * 60));
+    assert_eq!(config.stall_timeout, Duration::from_secs(7));
+    assert_eq!(config.cors_origins, ["https://a.example", "http://b.example:81"]);
+    assert!(config.threads >= 1);
+}
+
+#[test]
+fn every_flag_is_documented_and_a_variable_of_the_same_name() {
+    let untouched = format!("{:?}", resolve(&[]).expect("sound"));
+    let command = command();
+    for argument in command.get_arguments() {
+        let Some(flag) = argument.get_long() else { panic!("{argument} has no long name") };
+        let variable = format!("MIZAN_{}", flag.replace('-', "_").to_uppercase());
+        let environment = argument.get_env().expect("a variable").to_string_lossy();
+        assert_eq!(environment, variable);
+        let help = argument.get_help().expect("a description").to_string();
+        let (_, default) = help.split_once("[default: ").expect("a default");
+        let default = default.split(']').next().unwrap_or_default();
+        // A default that is a value, not a description, is the one that is used.
+        let is_value = !default.contains(' ') && default != "none";
+        if is_value && !["port", "queue"].contains(&flag) {
+            let config = resolve(&[&format!("--{flag}={default}")]).expect(flag);
+            assert_eq!(format!("{config:?}"), untouched, "--{flag}");
+        }
+    }
+    let shipped = Config::resolve(ServeFlags::default(), Catalog::shipped()).expect("sound");
+    assert_eq!((shipped.port, shipped.queue), (8080, 256));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let secret = Secret::new("sixteen characters");
+    assert_eq!(format!("{secret:?}"), "***");
+    assert_eq!(secret.expose(), "sixteen characters");
+    let config = resolve(&["--admin-key=sixteen characters"]).expect("sound");
+    assert!(!format!("{config:?}").contains("sixteen"));
+    // `--help` shows the values of variables, but not of this one.
+    let command = command();
+    let key = command.get_arguments().find(|argument| argument.get_long() == Some("admin-key"));
+    assert!(key.expect("the flag").is_hide_env_values_set());
+}
