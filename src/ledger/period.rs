@@ -1,0 +1,135 @@
+//! Days, weeks and months in the one zone that limits are counted in: Kuwait, UTC+03:00, which has
+//! no daylight saving time. Weeks begin on Monday.
+
+use super::types::{KeyLimit, LimitReset};
+
+const DAY_MS: i64 = 86_400_000;
+const ZONE_MS: i64 = 3 * 3_600_000;
+
+/// When the period that holds `now_ms` began, in Unix milliseconds.
+pub(super) fn start(reset: LimitReset, now_ms: i64) -> i64 {
+    midnight(first_day(reset, day_of(now_ms)))
+}
+
+/// When the period after the one that holds `now_ms` begins.
+fn next_start(reset: LimitReset, now_ms: i64) -> i64 {
+    let first = first_day(reset, day_of(now_ms));
+    // The longest a period can be lands in the next one, whose first day is then looked up.
+    let length = match reset {
+        LimitReset::Daily => 1,
+        LimitReset::Weekly => 7,
+        LimitReset::Monthly => 31,
+    };
+    midnight(first_day(reset, first + length))
+}
+
+/// The period a key counts in now: the stored one, unless a later one has begun.
+///
+/// Never an earlier one: a clock that jumps back must not open a period again.
+fn current(reset: Option<LimitReset>, stored_start_ms: i64, now_ms: i64) -> i64 {
+    match reset {
+        Some(reset) => stored_start_ms.max(start(reset, now_ms)),
+        None => stored_start_ms,
+    }
+}
+
+/// What a key may spend now: its limit, against what it used in the period that holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowance {
+    /// When that period began.
+    pub(super) start_ms: i64,
+    /// Charged in it so far.
+    pub(super) used: i64,
+    /// `None`: no limit.
+    pub(super) remaining: Option<i64>,
+    /// When `used` starts again; `None`: never.
+    pub(super) resets_ms: Option<i64>,
+}
+
+/// Reads a key's stored period as of now; a period that is over has used nothing.
+pub(super) fn allowance(
+    limit: Option<KeyLimit>,
+    stored_start_ms: i64,
+    stored_used: i64,
+    now_ms: i64,
+) -> Allowance {
+    let reset = limit.and_then(|limit| limit.reset);
+    let start_ms = current(reset, stored_start_ms, now_ms);
+    let used = if start_ms == stored_start_ms { stored_used } else { 0 };
+    let remaining = limit.map(|limit| limit.credits.0.saturating_sub(used).max(0));
+    Allowance { start_ms, used, remaining, resets_ms: reset.map(|r| next_start(r, start_ms)) }
+}
+
+/// Days since 1970-01-01 on the zone's wall calendar.
+fn day_of(now_ms: i64) -> i64 {
+    (now_ms + ZONE_MS).div_euclid(DAY_MS)
+}
+
+fn midnight(day: i64) -> i64 {
+    day * DAY_MS - ZONE_MS
+}
+
+fn first_day(reset: LimitReset, day: i64) -> i64 {
+    match reset {
+        LimitReset::Daily => day,
+        // 1970-01-01 was a Thursday, three days after a Monday.
+        LimitReset::Weekly => day - (day + 3).rem_euclid(7),
+        LimitReset::Monthly => day - day_of_month(day),
+    }
+}
+
+/// Zero for the first of a month. Howard Hinnant's `civil_from_days`: years start in March, so that
+/// the leap day comes last and month lengths repeat as 153 days in five months.
+fn day_of_month(day: i64) -> i64 {
+    let day_of_era = (day + 719_468).rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    day_of_year - (153 * month + 2) / 5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-03-01 00:00 in Kuwait, a Sunday.
+    const MARCH: i64 = 1_772_312_400_000;
+
+    #[test]
+    fn periods_begin_at_kuwaits_midnight() {
+        let check = |reset, now_ms, began, next| {
+            assert_eq!(start(reset, now_ms), began, "{reset:?} {now_ms}");
+            assert_eq!(next_start(reset, now_ms), next, "{reset:?} {now_ms}");
+        };
+        check(LimitReset::Daily, MARCH, MARCH, MARCH + DAY_MS);
+        check(LimitReset::Daily, MARCH - 1, MARCH - DAY_MS, MARCH);
+        check(LimitReset::Daily, MARCH + DAY_MS - 1, MARCH, MARCH + DAY_MS);
+        check(LimitReset::Weekly, MARCH, MARCH - 6 * DAY_MS, MARCH + DAY_MS);
+        check(LimitReset::Weekly, MARCH + DAY_MS, MARCH + DAY_MS, MARCH + 8 * DAY_MS);
+        check(LimitReset::Monthly, MARCH, MARCH, MARCH + 31 * DAY_MS);
+        check(LimitReset::Monthly, MARCH - 1, MARCH - 28 * DAY_MS, MARCH);
+    }
+
+    #[test]
+    fn months_have_their_lengths_for_eight_centuries() {
+        let mut day = 0; // 1970-01-01
+        for year in 1970..2770 {
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let february = if leap { 29 } else { 28 };
+            for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+                for offset in [0, 1, length - 1] {
+                    assert_eq!(day_of_month(day + offset), offset, "{year}");
+                }
+                day += length;
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_opens_no_old_period() {
+        assert_eq!(current(Some(LimitReset::Daily), MARCH, MARCH - 1), MARCH);
+        assert_eq!(current(Some(LimitReset::Daily), MARCH, MARCH + DAY_MS), MARCH + DAY_MS);
+        assert_eq!(current(None, 5, MARCH), 5);
+    }
+}

@@ -1,0 +1,239 @@
+//! Reads: own connections that do not write, each used for one short transaction.
+//! Promises: a read sees one commit, never waits for the writer, and never makes it wait.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::errors::LedgerError;
+use super::keys;
+use super::period;
+use super::store::{self, Blob, connection};
+use super::types::{
+    AccountId, AccountInfo, AccountTotals, Credits, GenerationRecord, KeyId, KeyInfo, KeyUsage,
+    LimitReset, MeterId,
+};
+
+/// Connections kept open between reads; more are opened while more reads run at once.
+const MAX_IDLE: usize = 8;
+
+/// The read connections of one ledger.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Runs `query` in a read transaction of its own.
+    pub(super) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let conn = match self.lock().pop() {
+            Some(conn) => conn,
+            None => connection::reader(&self.path)?,
+        };
+        // On an error the connection is dropped with whatever state it is in.
+        let transaction = conn.unchecked_transaction()?;
+        let value = query(&transaction)?;
+        transaction.commit()?;
+        let mut idle = self.lock();
+        if idle.len() < MAX_IDLE {
+            idle.push(conn);
+        }
+        Ok(value)
+    }
+
+    /// Closes the connections that no read uses.
+    pub(super) fn close_idle(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const KEY_COLUMNS: &str = "k.id,k.account_id,a.name,a.plan,k.label,k.prefix,k.limit_credits,
+    k.limit_reset,k.created_ms,k.revoked_ms IS NOT NULL,a.closed_ms IS NOT NULL,k.secret_hash";
+
+/// The key with this secret.
+pub(super) fn find_key(conn: &Connection, secret: &str) -> rusqlite::Result<Option<KeyInfo>> {
+    let hash = keys::secret_hash(secret);
+    let sql = format!(
+        "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
+         WHERE k.secret_hash=?1"
+    );
+    let found = conn
+        .prepare_cached(&sql)?
+        .query_row([hash], |row| Ok((row.get::<_, Blob<32>>(11)?.0, key_info(row)?)))
+        .optional()?;
+    // The index compares bytes one by one, but on a hash, which the caller does not control.
+    Ok(found.filter(|(stored, _)| keys::same_hash(stored, &hash)).map(|(_, key)| key))
+}
+
+/// An account's keys, in the order they were made.
+pub(super) fn keys(conn: &Connection, account: AccountId) -> rusqlite::Result<Vec<KeyInfo>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
+         WHERE k.account_id=?1 ORDER BY k.id"
+    );
+    conn.prepare_cached(&sql)?.query_map([account], key_info)?.collect()
+}
+
+fn key_info(row: &Row<'_>) -> rusqlite::Result<KeyInfo> {
+    Ok(KeyInfo {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        account_name: row.get(2)?,
+        plan: row.get(3)?,
+        label: row.get(4)?,
+        prefix: row.get(5)?,
+        limit: store::limit_of(row, 6)?,
+        created_ms: row.get(8)?,
+        revoked: row.get(9)?,
+        account_closed: row.get(10)?,
+    })
+}
+
+const ACCOUNT_COLUMNS: &str = "id,name,plan,balance,credited,created_ms,closed_ms,
+    (SELECT coalesce(sum(used),0) FROM meter WHERE account_id=account.id AND state='open')";
+
+/// Every team, in the order they were made.
+pub(super) fn accounts(conn: &Connection) -> rusqlite::Result<Vec<AccountInfo>> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE kind='team' ORDER BY id");
+    conn.prepare_cached(&sql)?.query_map([], account_info)?.collect()
+}
+
+/// One team.
+pub(super) fn account(
+    conn: &Connection,
+    account: AccountId,
+) -> rusqlite::Result<Option<AccountInfo>> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE kind='team' AND id=?1");
+    conn.prepare_cached(&sql)?.query_row([account], account_info).optional()
+}
+
+fn account_info(row: &Row<'_>) -> rusqlite::Result<AccountInfo> {
+    Ok(AccountInfo {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        plan: row.get(2)?,
+        balance: row.get(3)?,
+        total_credits: row.get(4)?,
+        created_ms: row.get(5)?,
+        closed_ms: row.get(6)?,
+        open: row.get(7)?,
+    })
+}
+
+/// What a team has had and has.
+pub(super) fn account_totals(
+    conn: &Connection,
+    account: AccountId,
+) -> rusqlite::Result<Option<AccountTotals>> {
+    conn.prepare_cached(
+        "SELECT credited,credited-balance,balance FROM account WHERE id=?1 AND kind='team'",
+    )?
+    .query_row([account], |row| {
+        Ok(AccountTotals {
+            total_credits: row.get(0)?,
+            total_usage: row.get(1)?,
+            balance: row.get(2)?,
+        })
+    })
+    .optional()
+}
+
+/// What a key has spent, seen from `now_ms`.
+pub(super) fn key_usage(
+    conn: &Connection,
+    key: KeyId,
+    now_ms: i64,
+) -> rusqlite::Result<Option<KeyUsage>> {
+    let stored = conn
+        .prepare_cached(
+            "SELECT used,limit_credits,limit_reset,period_start_ms,period_used
+             FROM api_key WHERE id=?1",
+        )?
+        .query_row([key], |row| {
+            Ok((row.get(0)?, store::limit_of(row, 1)?, row.get(3)?, row.get(4)?))
+        })
+        .optional()?;
+    let Some((usage, limit, period_start_ms, period_used)) = stored else { return Ok(None) };
+    let mut sum = conn.prepare_cached(
+        "SELECT coalesce(sum(used),0) FROM meter
+         WHERE key_id=?1 AND opened_ms>=?2 AND state<>'reversed'",
+    )?;
+    let mut since = |reset| {
+        sum.query_row(params![key, period::start(reset, now_ms)], |row| row.get::<_, Credits>(0))
+    };
+    let allowance = period::allowance(limit, period_start_ms, period_used, now_ms);
+    Ok(Some(KeyUsage {
+        usage,
+        daily: since(LimitReset::Daily)?,
+        weekly: since(LimitReset::Weekly)?,
+        monthly: since(LimitReset::Monthly)?,
+        limit_remaining: allowance.remaining.map(Credits),
+    }))
+}
+
+/// One generation of this account, with its ids if they are still there.
+pub(super) fn generation(
+    conn: &Connection,
+    account: AccountId,
+    meter: MeterId,
+) -> rusqlite::Result<Option<GenerationRecord>> {
+    let record = conn
+        .prepare_cached(
+            "SELECT id,account_id,key_id,model,model_digest,credits_per_token,streamed,
+               input_tokens,output_tokens,used,state,finish_reason,ids_sha256,idempotency_key,
+               body_hash,opened_ms,closed_ms
+             FROM meter WHERE id=?1 AND account_id=?2",
+        )?
+        .query_row(params![meter, account], record)
+        .optional()?;
+    let Some(mut record) = record else { return Ok(None) };
+    let choices = store::ids_by_choice(conn, meter)?;
+    // Nothing was charged, or something was and is still there; else it was removed.
+    if record.output_tokens == 0 || !choices.is_empty() {
+        let decoded = choices.into_iter().map(|(choice, bytes)| (choice, decode_ids(&bytes)));
+        record.token_ids = Some(decoded.collect::<BTreeMap<_, _>>());
+    }
+    Ok(Some(record))
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<GenerationRecord> {
+    Ok(GenerationRecord {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        key: row.get(2)?,
+        model: row.get(3)?,
+        model_digest: row.get::<_, Blob<32>>(4)?.0,
+        credits_per_token: row.get(5)?,
+        streamed: row.get(6)?,
+        input_tokens: row.get(7)?,
+        output_tokens: row.get(8)?,
+        credits: row.get(9)?,
+        state: row.get(10)?,
+        finish_reason: row.get(11)?,
+        ids_sha256: row.get::<_, Option<Blob<32>>>(12)?.map(|Blob(hash)| hash),
+        idempotency_key: row.get(13)?,
+        body_hash: row.get::<_, Blob<32>>(14)?.0,
+        opened_ms: row.get(15)?,
+        closed_ms: row.get(16)?,
+        token_ids: None,
+    })
+}
+
+fn decode_ids(bytes: &[u8]) -> Vec<u32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+}

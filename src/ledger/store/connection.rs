@@ -1,0 +1,125 @@
+//! Opens the database as this ledger needs it: one writer, many readers, the same rules on all.
+//! Promises: every connection has `recursive_triggers` on; without it `INSERT OR REPLACE` deletes
+//! rows behind the append-only triggers' back.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::ledger::errors::LedgerError;
+
+/// Schema versions in order; the books' `user_version` says how many were applied.
+const MIGRATIONS: &[&str] = &[include_str!("../schema.sql")];
+
+/// "Mizn": marks the file as ours.
+const APPLICATION_ID: i64 = 0x4d69_7a6e;
+
+/// 3.7.0 to 3.51.2 can corrupt a database when its WAL is reset.
+const MIN_SQLITE: i32 = 3_051_003;
+
+/// The write connection. Creates the books if there are none, and brings old ones up to date.
+pub(crate) fn writer(path: &Path) -> Result<Connection, LedgerError> {
+    check_sqlite_version()?;
+    create_private(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = open(path, flags)?;
+    let found = schema_version(&conn, path)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    // Checkpoints are the writer's own: SQLite's automatic ones run inside somebody's commit.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(LedgerError::NoWal(path.to_owned()));
+    }
+    migrate(&mut conn, found)?;
+    Ok(conn)
+}
+
+/// A connection that does not write. The books have to exist.
+pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
+    check_sqlite_version()?;
+    // Not READ_ONLY: SQLite then forgets the CHECK constraints, and `integrity_check` passes over
+    // them (tried, 3.53.2). It still opens books that may only be read.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = open(path, flags)?;
+    conn.pragma_update(None, "query_only", true)?;
+    // The last connection to go would move the WAL into the database: that is the writer's to do.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let (found, known) = (schema_version(&conn, path)?, newest());
+    if found < known {
+        return Err(LedgerError::OlderSchema { found, known });
+    }
+    Ok(conn)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.pragma_update(None, "recursive_triggers", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // A mapped page that a failing disk can not read kills the process instead of failing a read.
+    conn.pragma_update(None, "mmap_size", 0)?;
+    Ok(conn)
+}
+
+fn check_sqlite_version() -> Result<(), LedgerError> {
+    if rusqlite::version_number() < MIN_SQLITE {
+        return Err(LedgerError::OldSqlite { found: rusqlite::version() });
+    }
+    Ok(())
+}
+
+fn newest() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+/// How many migrations the books have seen; an error unless they are ours, and not from the future.
+fn schema_version(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
+    let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let not_ours = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => LedgerError::NotALedger(path.to_owned()),
+        _ => error.into(),
+    };
+    let application = number("application_id").map_err(not_ours)?;
+    let found = number("user_version").map_err(not_ours)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let empty = application == 0 && found == 0 && tables == 0;
+    if !empty && application != APPLICATION_ID {
+        return Err(LedgerError::NotALedger(path.to_owned()));
+    }
+    if found > newest() {
+        return Err(LedgerError::NewerSchema { found, known: newest() });
+    }
+    Ok(found)
+}
+
+/// Applies what is missing, each version in its own transaction.
+fn migrate(conn: &mut Connection, found: i64) -> Result<(), LedgerError> {
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    for (version, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        let transaction = conn.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Creates the file readable by its owner alone; SQLite gives its WAL the same permissions.
+fn create_private(path: &Path) -> Result<(), LedgerError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let io = |source| LedgerError::Io { path: path.to_owned(), source };
+    options.open(path).map(drop).map_err(io)
+}

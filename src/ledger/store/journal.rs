@@ -1,0 +1,178 @@
+//! The journal: the one function that moves credits between accounts, and what uses it alone.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::accounts::team;
+use super::{
+    Blob, Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, audit, check_actor, check_amount, check_text,
+    exactly_one, refuse,
+};
+use crate::ledger::errors::{GrantError, Invalid};
+use crate::ledger::hash::{self, GENESIS, TransferFields};
+use crate::ledger::types::{AccountId, Balance, Credits};
+
+/// Where grants come from; the schema inserts it.
+const HOUSE_GRANTED: AccountId = AccountId(2);
+
+/// Where charges go; the schema inserts it.
+pub(super) const HOUSE_SPENT: AccountId = AccountId(3);
+
+/// Kinds of transfers there is code for. The schema knows the commercial ones too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransferKind {
+    /// Credits from the operator.
+    Grant,
+    /// A closed meter's charges.
+    Spend,
+    /// A spend given back.
+    Reversal,
+}
+
+impl TransferKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Grant => "grant",
+            Self::Spend => "spend",
+            Self::Reversal => "reversal",
+        }
+    }
+}
+
+/// A transfer to be written.
+#[derive(Debug)]
+pub(super) struct Movement<'a> {
+    pub(super) kind: TransferKind,
+    pub(super) from: AccountId,
+    pub(super) to: AccountId,
+    pub(super) amount: i64,
+    pub(super) source: &'a [u8; 16],
+    pub(super) reverses: Option<i64>,
+    pub(super) actor: &'a str,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Moves credits: both balances, and one hash-chained row that says so.
+pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite::Result<()> {
+    let Movement { kind, from, to, amount, .. } = *movement;
+    let mut credit = context
+        .conn
+        .prepare_cached("UPDATE account SET balance=balance+?2,credited=credited+?3 WHERE id=?1")?;
+    // A spend's account was debited charge by charge, while the meter was open.
+    if kind != TransferKind::Spend {
+        credit.execute(params![from, -amount, 0]).and_then(exactly_one)?;
+    }
+    let credited = if kind == TransferKind::Grant { amount } else { 0 };
+    credit.execute(params![to, amount, credited]).and_then(exactly_one)?;
+
+    let last = context
+        .conn
+        .prepare_cached("SELECT seq,hash FROM transfer ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get::<_, Blob<32>>(1)?.0)))
+        .optional()?;
+    let (last_seq, prev_hash): (i64, _) = last.unwrap_or((0, GENESIS));
+    let fields = TransferFields {
+        prev_hash: &prev_hash,
+        seq: last_seq + 1,
+        id: &hash::transfer_id(&prev_hash, kind.as_str(), movement.source),
+        kind: kind.as_str(),
+        from_id: from.0,
+        to_id: to.0,
+        amount,
+        source: movement.source,
+        reverses: movement.reverses,
+        actor: movement.actor,
+        reason: movement.reason,
+        at_ms: context.now_ms,
+    };
+    context
+        .conn
+        .prepare_cached(
+            "INSERT INTO transfer(seq,id,kind,from_id,to_id,amount,source,reverses,actor,reason,
+               at_ms,prev_hash,hash) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+        )?
+        .execute(params![
+            fields.seq,
+            fields.id,
+            fields.kind,
+            fields.from_id,
+            fields.to_id,
+            fields.amount,
+            fields.source,
+            fields.reverses,
+            fields.actor,
+            fields.reason,
+            fields.at_ms,
+            fields.prev_hash,
+            hash::transfer(&fields)
+        ])
+        .and_then(exactly_one)
+}
+
+/// Credits an operator gives.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) account: AccountId,
+    pub(crate) credits: Credits,
+    pub(crate) reason: String,
+    pub(crate) actor: String,
+    /// Names this grant: the same one again is answered, not done again.
+    pub(crate) command: [u8; 16],
+}
+
+/// Gives credits to a team.
+pub(crate) fn grant(context: &Context<'_>, grant: &Grant) -> Outcome<Balance, GrantError> {
+    if let Err(invalid) = check_grant(grant) {
+        return refuse(invalid.into());
+    }
+    let Some(team) = team(context.conn, grant.account)? else {
+        return refuse(GrantError::UnknownAccount(grant.account));
+    };
+    let before = context
+        .conn
+        .prepare_cached(
+            "SELECT to_id=?2 AND amount=?3 AND reason=?4 FROM transfer
+             WHERE kind='grant' AND source=?1",
+        )?
+        .query_row(params![grant.command, grant.account, grant.credits, grant.reason], |row| {
+            row.get::<_, bool>(0)
+        })
+        .optional()?;
+    match before {
+        Some(true) => return Ok(team.balance),
+        Some(false) => return refuse(GrantError::Conflict),
+        None => {}
+    }
+    if team.closed {
+        return refuse(GrantError::AccountClosed(grant.account));
+    }
+    let granted: i64 = context
+        .conn
+        .prepare_cached("SELECT -balance FROM account WHERE id=?1")?
+        .query_row([HOUSE_GRANTED], |row| row.get(0))?;
+    if granted.saturating_add(grant.credits.0) > MAX_IN_ALL {
+        return refuse(GrantError::TooMuchInAll { bound: Credits(MAX_IN_ALL) });
+    }
+    append(
+        context,
+        &Movement {
+            kind: TransferKind::Grant,
+            from: HOUSE_GRANTED,
+            to: grant.account,
+            amount: grant.credits.0,
+            source: &grant.command,
+            reverses: None,
+            actor: &grant.actor,
+            reason: Some(&grant.reason),
+        },
+    )?;
+    let detail =
+        format!("{} credits to account {}: {}", grant.credits, grant.account, grant.reason);
+    audit(context, &grant.actor, "grant", &detail)?;
+    Ok(Credits(team.balance.0 + grant.credits.0))
+}
+
+fn check_grant(grant: &Grant) -> Result<(), Invalid> {
+    check_amount("credits", grant.credits.0, 1, MAX_AMOUNT)?;
+    check_text("reason", &grant.reason, 500)?;
+    check_actor(&grant.actor)
+}
