@@ -1,0 +1,53 @@
+//! Executors: what computes the decoder's steps, and where.
+//! Promises: every executor computes the same function, up to rounding that its tests bound.
+//! Never knows: the order of the steps, sequences beyond the batch, text.
+
+pub mod cpu;
+pub mod reference;
+
+use super::batch::ForwardBatch;
+use super::error::ModelError;
+
+/// The bounds an executor reserves memory for. Nothing grows after it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutorLimits {
+    /// Rows in a step, at most.
+    pub max_tokens: usize,
+    /// Rows with logits in a step, at most.
+    pub max_outputs: usize,
+    /// KV blocks, of [`super::BLOCK_SIZE`] positions each.
+    pub num_blocks: usize,
+    /// Threads to compute with; at least 1.
+    pub threads: usize,
+}
+
+/// The steps of a forward pass over one batch.
+///
+/// The caller runs `embed`, then the five steps of each layer in order, then `logits`, always with
+/// the same batch, which has passed [`ForwardBatch::check`]. In between the executor holds the
+/// hidden state (`[num_tokens, hidden_size]`) and whatever one step leaves for the next.
+pub trait Executor: Send + std::fmt::Debug {
+    /// Looks the tokens up and scales them: sets the hidden state.
+    fn embed(&mut self, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Step 1: norm, Q, K and V (with bias and q/k norm where the model has them), rope; K and V go
+    /// to the batch's slots.
+    fn norm_qkv(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Step 2: attention of each row over its sequence's blocks, up to and with its own position.
+    fn attention(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Step 3: output projection (and post-norm), added to the hidden state.
+    fn attention_output(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Step 4: norm, gate and up, activation.
+    fn gate_up(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Step 5: down projection (and post-norm), added to the hidden state.
+    fn down(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// Final norm, output matrix and softcap of the rows in `batch.outputs`.
+    ///
+    /// Returns `[outputs.len(), vocab_size]`, valid until the next call.
+    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError>;
+}
