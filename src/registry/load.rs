@@ -1,0 +1,202 @@
+//! From a model's files to a model that runs: context, KV memory, tokenizer, template, engine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::catalog::ModelEntry;
+use crate::config::Config;
+use crate::engine::{Engine, EngineOptions};
+use crate::hub::ModelFiles;
+use crate::model::executor::cpu::CpuExecutor;
+use crate::model::{
+    BLOCK_SIZE, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig, ModelError,
+};
+use crate::text::{ChatTemplate, Tokenizer};
+
+use super::{LoadError, LoadedModel, machine, vocabulary};
+
+/// Bytes of a key or value in the cache: f16.
+const KV_ELEMENT_BYTES: usize = 2;
+
+/// Most KV memory that a model takes unless the operator or one full context asks for more.
+const MAX_DEFAULT_KV_BYTES: u64 = 2 << 30;
+
+/// The bounds of a decoder of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderLimits {
+    /// Rows in a step.
+    pub max_tokens: usize,
+    /// Rows with logits in a step.
+    pub max_outputs: usize,
+    /// KV blocks of [`BLOCK_SIZE`] positions.
+    pub num_blocks: usize,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+/// Opens the model at `path` on the CPU with nothing around it: for measurements and checks.
+pub fn open_decoder(path: &Path, limits: DecoderLimits) -> Result<Decoder, ModelError> {
+    let model = Arc::new(Model::open(path)?);
+    let max_context = model.config.max_context;
+    decoder(model, max_context, limits)
+}
+
+/// The tokenizer that comes with the model at `path`.
+pub fn open_tokenizer(model: &Model, path: &Path) -> Result<Tokenizer, LoadError> {
+    tokenizer(model, path).map(|(tokenizer, _)| tokenizer)
+}
+
+fn decoder(
+    model: Arc<Model>,
+    max_context: usize,
+    limits: DecoderLimits,
+) -> Result<Decoder, ModelError> {
+    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads } = limits;
+    let shape = DecoderShape {
+        num_layers: model.config.num_layers,
+        vocab_size: model.config.vocab_size,
+        num_blocks,
+        max_tokens,
+        max_outputs,
+        max_context,
+    };
+    let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
+    Ok(Decoder::new(Box::new(CpuExecutor::new(model, limits)?), shape))
+}
+
+/// A model that is mapped but takes no memory yet: its size is known before it is loaded.
+pub(super) struct Plan {
+    entry: ModelEntry,
+    files: ModelFiles,
+    model: Model,
+    context_length: usize,
+    num_blocks: usize,
+}
+
+impl Plan {
+    pub(super) fn new(
+        entry: ModelEntry,
+        files: ModelFiles,
+        config: &Config,
+    ) -> Result<Self, LoadError> {
+        let model = Model::open(&files.path)?;
+        let cap = entry.context_length.map_or(usize::MAX, |length| length as usize);
+        let context_length = model.config.max_context.min(cap);
+        let block_bytes = model.config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
+        let bytes = config
+            .kv_memory
+            .unwrap_or_else(|| default_kv_bytes(&model.config, context_length, config.max_batch));
+        let num_blocks = (bytes / block_bytes).min(u64::from(u32::MAX / BLOCK_SIZE as u32));
+        if num_blocks == 0 {
+            return Err(LoadError::Invalid(format!(
+                "{bytes} bytes of KV memory do not hold one block of {block_bytes}: raise kv_memory"
+            )));
+        }
+        Ok(Self { entry, files, model, context_length, num_blocks: num_blocks as usize })
+    }
+
+    /// Bytes the model will take: its weights (repacked, as large as the file) and its KV blocks.
+    pub(super) fn memory(&self) -> u64 {
+        let block_bytes = self.model.config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
+        self.model.file_bytes() + block_bytes * self.num_blocks as u64
+    }
+
+    pub(super) fn load(self, config: &Config) -> Result<LoadedModel, LoadError> {
+        let memory = self.memory();
+        let Self { entry, files, model, context_length, num_blocks } = self;
+        let (tokenizer, file_template) = tokenizer(&model, &files.path)?;
+        // A vocabulary may be padded in the weights, never longer than them.
+        if tokenizer.vocab_size() > model.config.vocab_size {
+            return Err(LoadError::Invalid(format!(
+                "the tokenizer has {} tokens and the weights only {}",
+                tokenizer.vocab_size(),
+                model.config.vocab_size
+            )));
+        }
+        let chat_template = entry
+            .chat_template
+            .as_deref()
+            .or(file_template.as_deref())
+            .map(|source| ChatTemplate::compile(source, &tokenizer))
+            .transpose()?;
+        let max_tokens = config.max_step_tokens.max(config.max_batch);
+        let limits = DecoderLimits {
+            max_tokens,
+            max_outputs: config.max_batch,
+            num_blocks,
+            threads: config.threads,
+        };
+        let decoder = decoder(Arc::new(model), context_length, limits)?;
+        let engine = Engine::start(
+            decoder,
+            EngineOptions {
+                max_batch: config.max_batch,
+                max_step_tokens: max_tokens,
+                max_waiting: config.queue,
+                num_blocks,
+                prefix_cache: config.prefix_cache,
+                name: entry.id.clone(),
+            },
+        )?;
+        let tier = config.catalog.tier_of(&entry);
+        let tokenizer = Arc::new(tokenizer);
+        let digest = files.digest;
+        let loaded_at = unix_seconds();
+        Ok(LoadedModel {
+            entry,
+            tier,
+            digest,
+            engine,
+            tokenizer,
+            chat_template,
+            context_length,
+            memory,
+            loaded_at,
+        })
+    }
+}
+
+/// A full batch of full contexts, if an eighth of the free memory and 2 GiB hold it; always one
+/// full context.
+fn default_kv_bytes(config: &ModelConfig, context_length: usize, max_batch: usize) -> u64 {
+    let blocks = context_length.div_ceil(BLOCK_SIZE) as u64;
+    let one = blocks * config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
+    let cap = (machine::available_memory() / 8).min(MAX_DEFAULT_KV_BYTES);
+    one.saturating_mul(max_batch as u64).min(cap).max(one)
+}
+
+/// The tokenizer that comes with the weights, and the chat template if there is one.
+fn tokenizer(model: &Model, path: &Path) -> Result<(Tokenizer, Option<String>), LoadError> {
+    if let Some(metadata) = &model.metadata {
+        let tokenizer = Tokenizer::from_vocabulary(vocabulary(metadata)?)?;
+        let template = metadata.str("tokenizer.chat_template").map_err(|p| p.at(path))?;
+        return Ok((tokenizer, template.map(str::to_owned)));
+    }
+    let json = std::fs::read(path.join("tokenizer.json"))?;
+    let settings = match std::fs::read(path.join("tokenizer_config.json")) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let tokenizer = Tokenizer::from_tokenizer_json(&json, settings.as_deref())?;
+    Ok((tokenizer, folder_template(path, settings.as_deref())?))
+}
+
+/// A safetensors folder has its template in `chat_template.jinja` or in `tokenizer_config.json`.
+fn folder_template(path: &Path, settings: Option<&[u8]>) -> Result<Option<String>, LoadError> {
+    match std::fs::read_to_string(path.join("chat_template.jinja")) {
+        Ok(source) => return Ok(Some(source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let Some(settings) = settings else { return Ok(None) };
+    let settings: serde_json::Value = serde_json::from_slice(settings)
+        .map_err(|error| LoadError::Invalid(format!("tokenizer_config.json: {error}")))?;
+    Ok(settings.get("chat_template").and_then(|value| value.as_str()).map(str::to_owned))
+}
+
+fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

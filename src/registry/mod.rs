@@ -1,0 +1,259 @@
+//! The models this process serves: loaded when first asked for, kept within a memory budget, the
+//! least recently used one put out to make room.
+//!
+//! Promises: a model that was handed out stays until its last user lets go; a model is loaded once,
+//! however many ask for it at the same time.
+//! Never knows: HTTP, credits, what a request says.
+
+mod load;
+mod machine;
+mod vocabulary;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::catalog::{ModelEntry, Tier};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::hub::{self, HubError};
+use crate::model::ModelError;
+use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
+
+pub use load::{DecoderLimits, open_decoder, open_tokenizer};
+pub use vocabulary::vocabulary;
+
+/// A model in memory, with everything a request needs of it.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// Its entry in `models.toml`.
+    pub entry: ModelEntry,
+    /// What its tokens cost.
+    pub tier: Tier,
+    /// SHA-256 of its weights, frozen into each meter.
+    pub digest: [u8; 32],
+    /// Runs it.
+    pub engine: Engine,
+    /// Its strings and ids.
+    pub tokenizer: Arc<Tokenizer>,
+    /// How messages become a prompt; `None` for a base model without a template.
+    pub chat_template: Option<ChatTemplate>,
+    /// Positions that a prompt and its answer have together.
+    pub context_length: usize,
+    /// Bytes it counts against the memory budget: weights and KV blocks.
+    pub memory: u64,
+    /// Unix seconds.
+    pub loaded_at: i64,
+}
+
+impl Drop for LoadedModel {
+    fn drop(&mut self) {
+        self.engine.stop();
+    }
+}
+
+/// Why a model cannot be handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Nobody offers it.
+    #[error("there is no model {0:?} here: GET /v1/models lists what there is")]
+    UnknownModel(String),
+    /// It is offered, but its file has not been fetched.
+    #[error("the model {0:?} has not been fetched: the operator can run `mizan pull {0}`")]
+    NotFetched(String),
+    /// It does not fit beside the models that are in use.
+    #[error(
+        "the model {id:?} needs {needed} bytes and {budget} are for models, of which those in use \
+         leave too little: try again later"
+    )]
+    OutOfMemory {
+        /// The model.
+        id: String,
+        /// Bytes it takes.
+        needed: u64,
+        /// Bytes for all models.
+        budget: u64,
+    },
+    /// Its files cannot be used. The operator's log has the details too.
+    #[error("the model {id:?} cannot be loaded: {why}")]
+    Failed {
+        /// The model.
+        id: String,
+        /// What is wrong.
+        why: LoadError,
+    },
+}
+
+/// What is wrong with a model's files.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// They cannot be found or read.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The weights.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer.
+    #[error("tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template.
+    #[error("chat template: {0}")]
+    Template(#[from] TemplateError),
+    /// The system.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A file beside the weights does not hold what it should.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The models of a [`Config`], loaded on demand.
+#[derive(Debug)]
+pub struct Registry {
+    config: Arc<Config>,
+    budget: u64,
+    loaded: Mutex<HashMap<String, Slot>>,
+    /// Taken while a model loads: loads are one after the other, so that each sees the memory that
+    /// the one before has left.
+    loading: tokio::sync::Mutex<()>,
+    clock: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    model: Arc<LoadedModel>,
+    last_used: u64,
+}
+
+impl Registry {
+    /// A registry that has loaded nothing yet.
+    pub fn new(config: Arc<Config>) -> Self {
+        let budget = config.model_memory.unwrap_or_else(|| machine::total_memory() / 4 * 3);
+        Self {
+            config,
+            budget,
+            loaded: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    /// A registry that holds `models` already, whatever their files.
+    pub fn with_loaded(config: Arc<Config>, models: Vec<LoadedModel>) -> Self {
+        let registry = Self::new(config);
+        for model in models {
+            registry.insert(model);
+        }
+        registry
+    }
+
+    /// The models that are offered, the default first, whether or not their files are here.
+    pub fn entries(&self) -> impl Iterator<Item = &ModelEntry> {
+        self.config.models.iter().filter_map(|id| self.config.catalog.model(id))
+    }
+
+    /// The offered models that can be used now: loaded, or with their files here.
+    ///
+    /// Looks at the disk; call it where blocking is allowed.
+    pub fn available(&self) -> Vec<ModelEntry> {
+        let is_here = |entry: &&ModelEntry| {
+            self.lock().contains_key(&entry.id)
+                || matches!(hub::locate(entry, &self.config.models_dir()), Ok(Some(_)))
+        };
+        self.entries().filter(is_here).cloned().collect()
+    }
+
+    /// The models in memory.
+    pub fn loaded(&self) -> Vec<Arc<LoadedModel>> {
+        self.lock().values().map(|slot| Arc::clone(&slot.model)).collect()
+    }
+
+    /// The model that answers to `name`, an id or an alias; loads it if need be.
+    pub async fn get(self: &Arc<Self>, name: &str) -> Result<Arc<LoadedModel>, RegistryError> {
+        let entry = self.find(name).ok_or_else(|| RegistryError::UnknownModel(name.to_owned()))?;
+        if let Some(model) = self.ready(&entry.id) {
+            return Ok(model);
+        }
+        let _turn = self.loading.lock().await;
+        if let Some(model) = self.ready(&entry.id) {
+            return Ok(model); // Somebody else loaded it while we waited.
+        }
+        let (registry, entry) = (Arc::clone(self), entry.clone());
+        let id = entry.id.clone();
+        match tokio::task::spawn_blocking(move || registry.load(entry)).await {
+            Ok(loaded) => loaded,
+            Err(_) => Err(RegistryError::Failed {
+                id,
+                why: LoadError::Invalid("loading it broke off: see the server's log".to_owned()),
+            }),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&ModelEntry> {
+        self.config.model(name)
+    }
+
+    fn ready(&self, id: &str) -> Option<Arc<LoadedModel>> {
+        let mut loaded = self.lock();
+        let slot = loaded.get_mut(id)?;
+        slot.last_used = self.tick();
+        Some(Arc::clone(&slot.model))
+    }
+
+    fn load(&self, entry: ModelEntry) -> Result<Arc<LoadedModel>, RegistryError> {
+        let id = entry.id.clone();
+        let failed = |why: LoadError| RegistryError::Failed { id: id.clone(), why };
+        let started = Instant::now();
+        let files = hub::locate(&entry, &self.config.models_dir())
+            .map_err(|error| failed(error.into()))?
+            .ok_or_else(|| RegistryError::NotFetched(id.clone()))?;
+        let plan = load::Plan::new(entry, files, &self.config).map_err(failed)?;
+        self.make_room(&id, plan.memory())?;
+        let model = plan.load(&self.config).map_err(failed)?;
+        tracing::info!(
+            model = %id,
+            seconds = started.elapsed().as_secs_f32(),
+            context = model.context_length,
+            blocks = model.engine.stats().blocks.total,
+            "loaded"
+        );
+        Ok(self.insert(model))
+    }
+
+    /// Puts unused models out, least recently used first, until `needed` more bytes fit.
+    fn make_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
+        let mut loaded = self.lock();
+        loop {
+            let used: u64 = loaded.values().map(|slot| slot.model.memory).sum();
+            if used.saturating_add(needed) <= self.budget {
+                return Ok(());
+            }
+            // Only this map holds it, and nobody gets it from the map while we have the lock.
+            let unused = |slot: &&Slot| Arc::strong_count(&slot.model) == 1;
+            let oldest = loaded.values().filter(unused).min_by_key(|slot| slot.last_used);
+            let Some(oldest) = oldest.map(|slot| slot.model.entry.id.clone()) else {
+                let id = id.to_owned();
+                return Err(RegistryError::OutOfMemory { id, needed, budget: self.budget });
+            };
+            tracing::info!(model = %oldest, "put out to make room");
+            loaded.remove(&oldest);
+        }
+    }
+
+    fn insert(&self, model: LoadedModel) -> Arc<LoadedModel> {
+        let model = Arc::new(model);
+        let slot = Slot { model: Arc::clone(&model), last_used: self.tick() };
+        self.lock().insert(model.entry.id.clone(), slot);
+        model
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The map is whole between any two statements, so a panic elsewhere says nothing about it.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
