@@ -1,0 +1,172 @@
+//! `/api/v1/admin`: what an operator does to accounts, keys and balances.
+//! Promises: every change is in the audit with who made it; a secret is shown once.
+//! Never knows: how the books are kept.
+
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::AppState;
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::operator::Operator;
+use crate::catalog::DEFAULT_PLAN;
+use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
+
+/// The routes below `/api/v1/admin`.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/accounts", get(list_accounts).post(create_account))
+        .route("/accounts/{name}", get(show_account))
+        .route("/accounts/{name}/close", post(close_account))
+        .route("/accounts/{name}/keys", get(list_keys).post(create_key))
+        .route("/accounts/{name}/grants", post(grant))
+        .route("/keys/{id}", delete(revoke_key))
+}
+
+async fn list_accounts(
+    _: Operator,
+    State(state): State<AppState>,
+) -> Result<Json<Value>, ApiError> {
+    let accounts = state.read_ledger(|ledger| ledger.accounts()).await?;
+    let data: Vec<Value> = accounts.iter().map(account_json).collect();
+    Ok(Json(json!({ "object": "list", "data": data })))
+}
+
+async fn create_account(
+    operator: Operator,
+    State(state): State<AppState>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let fields = body.fields();
+    let name = fields.require("name", fields.string("name")?)?;
+    let plan = fields.string("plan")?.unwrap_or(DEFAULT_PLAN);
+    if !state.config.catalog.plans.contains_key(plan) {
+        let known: Vec<&str> = state.config.catalog.plans.keys().map(String::as_str).collect();
+        let message = format!("there is no plan '{plan}'; models.toml has {}", known.join(", "));
+        return Err(fields.refuse("plan", message));
+    }
+    state.ledger.create_account(name, plan, operator.actor).await?;
+    Ok(Json(account_json(&find(&state, name).await?)))
+}
+
+async fn show_account(
+    _: Operator,
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = find(&state, &name).await?;
+    let keys = state.read_ledger(move |ledger| ledger.keys(account.id)).await?;
+    let mut shown = account_json(&account);
+    shown["keys"] = keys.iter().map(key_json).collect();
+    Ok(Json(shown))
+}
+
+async fn close_account(
+    operator: Operator,
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = find(&state, &name).await?;
+    state.ledger.close_account(account.id, operator.actor).await?;
+    Ok(Json(account_json(&find(&state, &name).await?)))
+}
+
+async fn list_keys(
+    _: Operator,
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = find(&state, &name).await?.id;
+    let keys = state.read_ledger(move |ledger| ledger.keys(account)).await?;
+    let data: Vec<Value> = keys.iter().map(key_json).collect();
+    Ok(Json(json!({ "object": "list", "data": data })))
+}
+
+async fn create_key(
+    operator: Operator,
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let fields = body.fields();
+    let label = fields.require("label", fields.string("label")?)?;
+    let reset = match fields.string("limit_reset")? {
+        Some(text) => {
+            Some(text.parse().map_err(|error| fields.refuse("limit_reset", format!("{error}")))?)
+        }
+        None => None,
+    };
+    let credits = fields.integer("limit", 0..=i64::MAX)?;
+    if reset.is_some() && credits.is_none() {
+        return Err(fields.refuse("limit_reset", "'limit_reset' needs 'limit'"));
+    }
+    let limit = credits.map(|credits| KeyLimit { credits: Credits(credits), reset });
+    let account = find(&state, &name).await?.id;
+    let key = state.ledger.create_key(account, label, limit, operator.actor).await?;
+    Ok(Json(json!({
+        "id": key.id.0,
+        "secret": key.secret,
+        "prefix": key.prefix,
+        "label": label,
+        "account": name,
+    })))
+}
+
+async fn revoke_key(
+    operator: Operator,
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id: i64 = id.parse().map_err(|_| ApiError::UnknownKey)?;
+    state.ledger.revoke_key(KeyId(id), operator.actor).await?;
+    Ok(Json(json!({ "id": id, "revoked": true })))
+}
+
+async fn grant(
+    operator: Operator,
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let fields = body.fields();
+    let credits = fields.require("credits", fields.integer("credits", 1..=i64::MAX)?)?;
+    let reason = fields.require("reason", fields.string("reason")?)?;
+    let account = find(&state, &name).await?.id;
+    let balance = state.ledger.grant(account, Credits(credits), reason, operator.actor).await?;
+    Ok(Json(json!({ "account": name, "credits": credits, "balance": balance.0 })))
+}
+
+/// The account called `name`. Operators have tens of accounts, not millions.
+async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
+    let accounts = state.read_ledger(|ledger| ledger.accounts()).await?;
+    let found = accounts.into_iter().find(|account| account.name == name);
+    found.ok_or_else(|| ApiError::UnknownAccount(name.to_owned()))
+}
+
+fn account_json(account: &AccountInfo) -> Value {
+    json!({
+        "id": account.id.0,
+        "name": account.name,
+        "plan": account.plan,
+        "balance": account.balance.0,
+        "total_credits": account.total_credits.0,
+        "total_usage": account.total_credits.0 - account.balance.0,
+        "open": account.open.0,
+        "created_at": account.created_ms / 1000,
+        "closed_at": account.closed_ms.map(|ms| ms / 1000),
+    })
+}
+
+fn key_json(key: &KeyInfo) -> Value {
+    json!({
+        "id": key.id.0,
+        "prefix": key.prefix,
+        "label": key.label,
+        "limit": key.limit.map(|limit| limit.credits.0),
+        "limit_reset": key.limit.and_then(|limit| limit.reset).map(|reset| reset.as_str()),
+        "created_at": key.created_ms / 1000,
+        "revoked": key.revoked,
+    })
+}

@@ -1,0 +1,69 @@
+//! The body of a request: JSON, bounded, read whole.
+//! Promises: whatever arrives, the answer is OpenAI's error shape.
+//! Never knows: what the JSON means.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::AppState;
+use super::error::ApiError;
+use super::fields::Fields;
+
+/// A JSON object, and what identifies the bytes it came in.
+#[derive(Debug)]
+pub(super) struct JsonBody {
+    object: Map<String, Value>,
+    /// SHA-256 of the bytes: an `Idempotency-Key` stands for one body.
+    pub(super) sha256: [u8; 32],
+    /// Bytes there were.
+    pub(super) len: usize,
+}
+
+impl JsonBody {
+    /// The body's fields.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields::body(&self.object)
+    }
+}
+
+impl FromRequest<AppState> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::NotJson);
+        }
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|rejection| {
+                match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => {
+                        ApiError::BodyTooLarge { max_bytes: state.config.max_body_bytes }
+                    }
+                    _ => ApiError::BadRequest(format!("the body broke off: {rejection}")),
+                }
+            })?;
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::InvalidJson(error.to_string()))?;
+        match value {
+            Value::Object(object) => {
+                let sha256 = Sha256::digest(&bytes).into();
+                Ok(Self { object, sha256, len: bytes.len() })
+            }
+            _ => Err(ApiError::BadRequest("the body must be a JSON object".to_owned())),
+        }
+    }
+}
+
+/// `application/json` or `application/...+json`, with or without parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}

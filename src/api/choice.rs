@@ -1,0 +1,146 @@
+//! One of a request's answers while it is generated: the engine's events become text, and text
+//! that is paid for becomes a release.
+//! Promises: what `pieces` holds has not been released; ending a choice aborts its sequence.
+//! Never knows: credits, who reads.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use super::delivery::{Finish, Release, ReleasedToken};
+use crate::engine::{Event, FinishReason, SampledToken, SequenceStream};
+use crate::text::{Piece, StreamState, TextStream};
+
+/// One of a request's answers while it is generated.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// `None` once it ended; dropping it aborts it.
+    sequence: Option<SequenceStream>,
+    text: TextStream,
+    /// Sampled with log probabilities and not released yet.
+    sampled: VecDeque<SampledToken>,
+    /// Released by `text` and not charged yet.
+    pub(super) pieces: Vec<Piece>,
+    finish: Option<Finish>,
+    /// Prompt tokens that the engine had already; known once it ended.
+    pub(super) cached_tokens: usize,
+}
+
+/// What ends all choices at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The engine was stopped.
+    Stopped,
+    /// The engine failed.
+    Failed,
+}
+
+impl Choice {
+    /// A choice that nothing is known of yet.
+    pub(super) fn new(sequence: SequenceStream, text: TextStream) -> Self {
+        Self {
+            sequence: Some(sequence),
+            text,
+            sampled: VecDeque::new(),
+            pieces: Vec::new(),
+            finish: None,
+            cached_tokens: 0,
+        }
+    }
+
+    /// Takes what the engine said. A fault ends the whole request.
+    pub(super) fn take(&mut self, event: Event) -> Result<(), Fault> {
+        let finish = match event {
+            Event::Token(token) => {
+                let state = self.text.push(token.id, &mut self.pieces);
+                if token.logprobs.is_some() {
+                    self.sampled.push_back(token);
+                }
+                match state {
+                    StreamState::Open => return Ok(()),
+                    StreamState::Stopped => Finish::StopString,
+                }
+            }
+            Event::Finished(FinishReason::Stop) => Finish::EndOfTurn,
+            Event::Finished(FinishReason::Length) => Finish::Length,
+            Event::Finished(FinishReason::Aborted) => return Err(Fault::Stopped),
+            Event::Finished(FinishReason::Failed) => return Err(Fault::Failed),
+        };
+        if finish != Finish::StopString {
+            self.text.finish(&mut self.pieces);
+        }
+        self.end(finish);
+        Ok(())
+    }
+
+    fn end(&mut self, finish: Finish) {
+        self.finish = Some(finish);
+        if let Some(sequence) = self.sequence.take() {
+            self.cached_tokens = sequence.cached_tokens();
+        }
+    }
+
+    /// Whether more may come.
+    pub(super) fn is_open(&self) -> bool {
+        self.sequence.is_some()
+    }
+
+    /// Why it ended; what is open or unpaid when the answer ends was cut by the balance.
+    pub(super) fn conclude(&mut self) -> Finish {
+        if self.is_open() || !self.pieces.is_empty() {
+            self.end(Finish::OutOfCredits);
+        }
+        self.finish.unwrap_or(Finish::OutOfCredits)
+    }
+
+    /// The text of pieces that are paid for, and their tokens.
+    pub(super) fn release(&mut self, choice: usize, paid: &[Piece]) -> Release {
+        let mut release = Release { choice, ..Release::default() };
+        for piece in paid {
+            release.text.push_str(&piece.text);
+            release.tokens += piece.ids.len() as u32;
+            release.logprobs.extend(piece.ids.iter().filter_map(|id| self.sampled(*id)));
+        }
+        release
+    }
+
+    /// The log probabilities of a token that is released. Tokens without text are sampled too,
+    /// and never released.
+    fn sampled(&mut self, id: u32) -> Option<ReleasedToken> {
+        while let Some(token) = self.sampled.pop_front() {
+            if token.id == id {
+                return token.logprobs.map(|logprobs| ReleasedToken { id, logprobs });
+            }
+        }
+        None
+    }
+}
+
+/// The next event of any choice; pending while none has one.
+pub(super) async fn next_event(choices: &mut [Choice]) -> (usize, Event) {
+    poll_fn(|context| {
+        for (index, choice) in choices.iter_mut().enumerate() {
+            let Some(sequence) = &mut choice.sequence else { continue };
+            if let Poll::Ready(event) = pin!(sequence.next()).poll(context) {
+                // An ended sequence is not kept, so there is always an event.
+                let event = event.unwrap_or(Event::Finished(FinishReason::Failed));
+                return Poll::Ready((index, event));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Takes what all choices have at hand, up to the first fault.
+pub(super) fn take_ready(choices: &mut [Choice]) -> Result<(), Fault> {
+    for choice in choices {
+        while let Some(sequence) = &mut choice.sequence
+            && let Some(event) = sequence.try_next()
+        {
+            choice.take(event)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! What a generation hands to the handler that asked for it, and the channel between them.
+//! Promises: room for one delivery. A sender that was given room has it, so what is charged can
+//! always be handed over, and of a stream at most one release is charged that HTTP has not taken.
+//! Never knows: JSON, the ledger, how deliveries come about.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::ApiError;
+use crate::engine::TokenLogprobs;
+
+/// One message of a generation: `Admitted`, any number of `Released`, then `Ended`. `Failed` may
+/// come at any place, and nothing after it.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// The request was accepted: everything that can be refused up front has been checked.
+    Admitted(Admitted),
+    /// Text that is paid for; at most one release for each choice.
+    Released(Vec<Release>),
+    /// The answer is complete and its meter closed.
+    Ended(Box<Summary>),
+    /// There is no answer, or no more of it.
+    Failed(ApiError),
+}
+
+/// A generation that runs.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    /// The meter's id, by which the generation can be fetched.
+    pub(super) id: String,
+    /// Unix seconds.
+    pub(super) created: i64,
+    /// Tokens of all prompts.
+    pub(super) prompt_tokens: usize,
+    /// Whether this is a stored answer, given again for its `Idempotency-Key`.
+    pub(super) replayed: bool,
+}
+
+/// Text of one choice, with what it was made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Release {
+    pub(super) choice: usize,
+    pub(super) text: String,
+    /// Output tokens that this text is charged as.
+    pub(super) tokens: u32,
+    /// One for each of the tokens, if the request asked for them.
+    pub(super) logprobs: Vec<ReleasedToken>,
+}
+
+/// A token, and how likely it was.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ReleasedToken {
+    pub(super) id: u32,
+    pub(super) logprobs: TokenLogprobs,
+}
+
+/// Why a choice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// One of the request's stop strings.
+    StopString,
+    /// As many tokens as asked for, or as the context holds.
+    Length,
+    /// The balance, or the key's limit, pays no more.
+    OutOfCredits,
+}
+
+impl Finish {
+    const ALL: [Self; 4] = [Self::EndOfTurn, Self::StopString, Self::Length, Self::OutOfCredits];
+
+    /// OpenAI's word.
+    pub(super) fn wire(self) -> &'static str {
+        match self {
+            Self::EndOfTurn | Self::StopString => "stop",
+            Self::Length | Self::OutOfCredits => "length",
+        }
+    }
+
+    /// The ledger's word for one choice.
+    fn word(self) -> &'static str {
+        match self {
+            Self::EndOfTurn => "stop",
+            Self::StopString => "stop_string",
+            Self::Length => "length",
+            Self::OutOfCredits => "out_of_credits",
+        }
+    }
+
+    /// The ledger's letter for one of many choices.
+    fn letter(self) -> char {
+        match self {
+            Self::EndOfTurn => 's',
+            Self::StopString => 't',
+            Self::Length => 'l',
+            Self::OutOfCredits => 'c',
+        }
+    }
+
+    /// How the ledger stores the ends of an answer's choices: as one word if they ended alike,
+    /// else as `mixed:` and a letter for each.
+    pub(super) fn store(finishes: &[Self]) -> String {
+        match finishes {
+            [first, rest @ ..] if rest.iter().all(|finish| finish == first) => {
+                first.word().to_owned()
+            }
+            _ => {
+                let letters: String = finishes.iter().map(|finish| finish.letter()).collect();
+                format!("{MIXED}{letters}")
+            }
+        }
+    }
+
+    /// Reads what `store` wrote of `num_choices` choices. `None`: the answer was cut short, by a
+    /// disconnect or a failure, which other words say.
+    pub(super) fn read(stored: &str, num_choices: usize) -> Option<Vec<Self>> {
+        let find = |is: &dyn Fn(&Self) -> bool| Self::ALL.into_iter().find(is);
+        let Some(letters) = stored.strip_prefix(MIXED) else {
+            return Some(vec![find(&|finish| finish.word() == stored)?; num_choices]);
+        };
+        letters.chars().map(|letter| find(&|finish| finish.letter() == letter)).collect()
+    }
+}
+
+/// Starts the stored form of choices that ended differently.
+const MIXED: &str = "mixed:";
+
+/// Choices whose ends fit into what the ledger stores of a finish reason, 64 characters. Only
+/// requests that may be replayed have to keep to it.
+pub(super) const MAX_REPLAYED_CHOICES: usize = 64 - MIXED.len();
+
+/// The end of an answer, and what it cost.
+#[derive(Debug)]
+pub(super) struct Summary {
+    /// Why each choice ended.
+    pub(super) finishes: Vec<Finish>,
+    pub(super) usage: Usage,
+    /// Held until the answer is in HTTP's hands: dropped unconfirmed, a plain answer is reversed.
+    pub(super) receipt: Receipt,
+}
+
+/// The counts and credits of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: usize,
+    pub(super) cached_tokens: usize,
+    pub(super) completion_tokens: u32,
+    pub(super) credits: i64,
+    pub(super) credit_multiplier: i64,
+    pub(super) balance: i64,
+    pub(super) credits_exhausted: bool,
+}
+
+/// Proof that an answer was taken.
+#[derive(Debug)]
+pub(super) struct Receipt(oneshot::Sender<()>);
+
+impl Receipt {
+    /// The receipt, and what tells its maker whether it was confirmed.
+    pub(super) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// The answer is on its way out.
+    pub(super) fn confirm(self) {
+        // The maker does not wait for a stream's receipt.
+        let _ = self.0.send(());
+    }
+}
+
+/// The reader of deliveries hung up, or has not read for so long that it counts as gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// The generation's end of the channel.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    sender: mpsc::Sender<Delivery>,
+    max_stall: Duration,
+}
+
+/// The handler's end; dropping it is hanging up.
+#[derive(Debug)]
+pub(super) struct Deliveries(mpsc::Receiver<Delivery>);
+
+/// Room for one delivery.
+pub(super) type Slot<'a> = mpsc::Permit<'a, Delivery>;
+
+impl Outlet {
+    /// A channel whose reader may leave a delivery unread for `max_stall`.
+    pub(super) fn new(max_stall: Duration) -> (Self, Deliveries) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self { sender, max_stall }, Deliveries(receiver))
+    }
+
+    /// Returns when the reader has hung up.
+    pub(super) async fn gone(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Waits until there is room, which means that the delivery before was read.
+    pub(super) async fn room(&self) -> Result<Slot<'_>, Gone> {
+        let room = tokio::time::timeout(self.max_stall, self.sender.reserve()).await;
+        room.map_err(|_stalled| Gone)?.map_err(|_closed| Gone)
+    }
+
+    /// Waits for room and fills it.
+    pub(super) async fn send(&self, delivery: Delivery) -> Result<(), Gone> {
+        self.room().await?.send(delivery);
+        Ok(())
+    }
+}
+
+impl Deliveries {
+    /// Whether the request was accepted; nothing but this comes before the HTTP status.
+    pub(super) async fn admitted(&mut self) -> Result<Admitted, ApiError> {
+        match self.0.recv().await {
+            Some(Delivery::Admitted(admitted)) => Ok(admitted),
+            Some(Delivery::Failed(error)) => Err(error),
+            Some(Delivery::Released(_) | Delivery::Ended(_)) | None => Err(ApiError::Internal),
+        }
+    }
+
+    /// The next delivery; `None` after the last, or if the generation broke.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        self.0.poll_recv(context)
+    }
+
+    /// Everything that follows `Admitted`, as one answer of `num_choices` choices.
+    pub(super) async fn collect(mut self, num_choices: usize) -> Result<Answer, ApiError> {
+        let empty = |choice| Release { choice, ..Release::default() };
+        let mut choices: Vec<Release> = (0..num_choices).map(empty).collect();
+        loop {
+            match self.0.recv().await {
+                Some(Delivery::Released(releases)) => {
+                    for release in releases {
+                        choices[release.choice].append(release);
+                    }
+                }
+                Some(Delivery::Ended(summary)) => return Ok(Answer { choices, summary: *summary }),
+                Some(Delivery::Failed(error)) => return Err(error),
+                Some(Delivery::Admitted(_)) | None => return Err(ApiError::Internal),
+            }
+        }
+    }
+}
+
+/// A whole answer, paid for and not sent yet.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// By index.
+    pub(super) choices: Vec<Release>,
+    pub(super) summary: Summary,
+}
+
+impl Release {
+    fn append(&mut self, next: Self) {
+        self.text.push_str(&next.text);
+        self.tokens += next.tokens;
+        self.logprobs.extend(next.logprobs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_stored(finishes: &[Finish], stored: &str) {
+        assert_eq!(Finish::store(finishes), stored);
+        assert_eq!(Finish::read(stored, finishes.len()).as_deref(), Some(finishes), "{stored}");
+    }
+
+    #[test]
+    fn stored_finishes_are_read_again() {
+        use Finish::*;
+        for finish in Finish::ALL {
+            check_stored(&[finish], finish.word());
+        }
+        check_stored(&[Length; 3], "length");
+        check_stored(&[EndOfTurn, StopString, Length, OutOfCredits], "mixed:stlc");
+        assert_eq!(Finish::read("disconnect", 1), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stalls_counts_as_gone() {
+        let (outlet, mut deliveries) = Outlet::new(Duration::from_secs(30));
+        assert_eq!(outlet.send(Delivery::Released(Vec::new())).await, Ok(()));
+        assert_eq!(outlet.send(Delivery::Released(Vec::new())).await, Err(Gone));
+        assert!(deliveries.0.recv().await.is_some());
+        assert_eq!(outlet.send(Delivery::Released(Vec::new())).await, Ok(()));
+        drop(deliveries);
+        assert_eq!(outlet.send(Delivery::Released(Vec::new())).await, Err(Gone));
+    }
+}

@@ -1,0 +1,485 @@
+//! Every way a request can be refused or fail, and what the caller sees of it.
+//! Promises: one shape with all four keys, one `match` to status and code, without a wildcard.
+//! Never knows: how the error came about beyond the types of the layers below.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::engine::SubmitError;
+use crate::ledger::{
+    AccountError, ChargeError, GrantError, KeyError, LedgerError, OpenError, Unavailable,
+};
+use crate::registry::RegistryError;
+
+/// Why a request was not served. The message is for the caller: value, bound, remedy.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ApiError {
+    /// A field is missing, out of range or asks for what this server does not do.
+    #[error("{message}")]
+    InvalidField {
+        /// Path of the field in the body, such as `messages[0].role`.
+        param: String,
+        /// What was sent, and what would be right.
+        message: String,
+    },
+    /// A header, path or query that makes no sense.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The body is not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    InvalidJson(String),
+    /// The body does not say that it is JSON.
+    #[error("the body must be JSON with the header 'content-type: application/json'")]
+    NotJson,
+    /// The body is longer than the server reads.
+    #[error("the body is longer than the {max_bytes} bytes this server accepts")]
+    BodyTooLarge {
+        /// The bound.
+        max_bytes: usize,
+    },
+    /// The prompt leaves no room for a single token.
+    #[error(
+        "this model's context holds {context_length} tokens, the prompt has {prompt_tokens} and \
+         leaves no room for an answer; shorten the prompt"
+    )]
+    ContextLength {
+        /// The field that is too long.
+        param: &'static str,
+        /// Tokens in the prompt.
+        prompt_tokens: usize,
+        /// Tokens the model takes, prompt and answer together.
+        context_length: usize,
+    },
+    /// There is no `Authorization` header of the right form.
+    #[error("no API key: send it as 'Authorization: Bearer KEY'")]
+    MissingKey,
+    /// The key is unknown or revoked.
+    #[error("this API key is not valid; it may have been revoked")]
+    InvalidKey,
+    /// The balance does not pay one token.
+    #[error(
+        "the balance of {balance} credits can not pay one output token of this model, which costs \
+         {required}; buy credits to go on"
+    )]
+    OutOfCredits {
+        /// Credits one token costs.
+        required: i64,
+        /// Credits there are.
+        balance: i64,
+    },
+    /// The key's own limit does not leave enough for one token.
+    #[error(
+        "the limit of this key leaves {balance} credits, and one output token of this model costs \
+         {required}; raise the limit or wait for its reset"
+    )]
+    KeyLimitReached {
+        /// Credits one token costs.
+        required: i64,
+        /// Credits the limit leaves.
+        balance: i64,
+    },
+    /// The route is the operator's.
+    #[error("only the operator may do this: send the operator's key")]
+    NotOperator,
+    /// The account is closed.
+    #[error("the account of this key is closed")]
+    AccountClosed,
+    /// There is no such model here.
+    #[error("the model '{0}' does not exist here; GET /v1/models lists those that do")]
+    UnknownModel(String),
+    /// There is no such generation, or it is another account's.
+    #[error("there is no generation '{0}'")]
+    UnknownGeneration(String),
+    /// There is no such account.
+    #[error("there is no account '{0}'")]
+    UnknownAccount(String),
+    /// There is no such key.
+    #[error("there is no such key")]
+    UnknownKey,
+    /// What was asked for contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is nothing at this path.
+    #[error("there is nothing at {0}")]
+    UnknownRoute(String),
+    /// The path exists, for other methods.
+    #[error("{0} is not allowed here; the 'allow' header lists what is")]
+    MethodNotAllowed(String),
+    /// The idempotency key was used for another body.
+    #[error("this Idempotency-Key was used with another request body; take a new key")]
+    IdempotencyMismatch,
+    /// The request with this idempotency key has not ended yet.
+    #[error("the request with this Idempotency-Key is still running; try again when it has ended")]
+    IdempotencyRunning,
+    /// The answer to this idempotency key is no longer stored.
+    #[error("the answer to this Idempotency-Key is no longer stored; take a new key")]
+    IdempotencyExpired,
+    /// The model failed while answering.
+    #[error("the model failed on this request; the server's log says why")]
+    EngineFailed,
+    /// Something in the server broke.
+    #[error("the server failed on this request; its log says why")]
+    Internal,
+    /// As many requests wait as the server queues.
+    #[error("the queue of {max_waiting} requests is full; try again shortly")]
+    QueueFull {
+        /// The bound.
+        max_waiting: usize,
+    },
+    /// The model is being read into memory.
+    #[error("the model '{0}' is loading; try again shortly")]
+    ModelLoading(String),
+    /// The model can not be served now.
+    #[error("the model '{model}' can not be served: {why}")]
+    ModelUnavailable {
+        /// Its id.
+        model: String,
+        /// What the operator has to know.
+        why: String,
+    },
+    /// The ledger does not take charges, so nothing is generated.
+    #[error("credits can not be charged at the moment, so nothing is generated")]
+    LedgerUnavailable,
+    /// The server is stopping.
+    #[error("the server is stopping; try again shortly")]
+    ShuttingDown,
+}
+
+/// What the wire shows of an error, message aside.
+#[derive(Debug)]
+struct Shape<'a> {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<&'a str>,
+    retry_after_secs: Option<u32>,
+}
+
+impl<'a> Shape<'a> {
+    /// 4xx: the request is wrong; sending it again changes nothing.
+    fn invalid(status: StatusCode) -> Self {
+        let kind = "invalid_request_error";
+        Self { status, kind, code: None, param: None, retry_after_secs: None }
+    }
+
+    /// 402: there is nothing left to pay with.
+    fn quota(code: &'static str) -> Self {
+        let shape = Self::invalid(StatusCode::PAYMENT_REQUIRED).code(code);
+        Self { kind: "insufficient_quota", ..shape }
+    }
+
+    /// 403: the key is valid, and may not do this.
+    fn forbidden() -> Self {
+        Self { kind: "permission_error", ..Self::invalid(StatusCode::FORBIDDEN) }
+    }
+
+    /// 500: the server is to blame.
+    fn failed() -> Self {
+        Self { kind: "server_error", ..Self::invalid(StatusCode::INTERNAL_SERVER_ERROR) }
+    }
+
+    /// 503: not now. Clients read a `Retry-After` of 1 to 120 seconds.
+    fn unavailable(code: &'static str, retry_after_secs: u32) -> Self {
+        let shape = Self::failed().code(code).retry_after(retry_after_secs);
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, ..shape }
+    }
+
+    fn code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    fn param(self, param: &'a str) -> Self {
+        Self { param: Some(param), ..self }
+    }
+
+    fn retry_after(self, secs: u32) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
+    }
+}
+
+impl ApiError {
+    /// A field that is wrong: its path, and what would be right.
+    pub fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::InvalidField { param: param.into(), message: message.into() }
+    }
+
+    /// The one mapping from errors to HTTP.
+    #[deny(clippy::wildcard_enum_match_arm)]
+    fn shape(&self) -> Shape<'_> {
+        type Status = StatusCode;
+        match self {
+            Self::InvalidField { param, .. } => Shape::invalid(Status::BAD_REQUEST).param(param),
+            Self::BadRequest(_) => Shape::invalid(Status::BAD_REQUEST),
+            Self::InvalidJson(_) => Shape::invalid(Status::BAD_REQUEST).code("invalid_json"),
+            Self::NotJson => Shape::invalid(Status::UNSUPPORTED_MEDIA_TYPE),
+            Self::BodyTooLarge { .. } => Shape::invalid(Status::PAYLOAD_TOO_LARGE),
+            Self::ContextLength { param, .. } => {
+                Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
+            }
+            Self::MissingKey => Shape::invalid(Status::UNAUTHORIZED).code("invalid_api_key"),
+            Self::InvalidKey => Shape::invalid(Status::UNAUTHORIZED).code("invalid_api_key"),
+            Self::OutOfCredits { .. } => Shape::quota("credit_balance_exhausted"),
+            Self::KeyLimitReached { .. } => Shape::quota("key_limit_reached"),
+            Self::NotOperator => Shape::forbidden(),
+            Self::AccountClosed => Shape::forbidden(),
+            Self::UnknownModel(_) => {
+                Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
+            }
+            Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
+            // Not 409, which clients try again.
+            Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
+            Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::MethodNotAllowed(_) => Shape::invalid(Status::METHOD_NOT_ALLOWED),
+            Self::IdempotencyMismatch => {
+                Shape::invalid(Status::UNPROCESSABLE_ENTITY).code("idempotency_mismatch")
+            }
+            Self::IdempotencyRunning => {
+                Shape::invalid(Status::CONFLICT).code("idempotency_running").retry_after(1)
+            }
+            Self::IdempotencyExpired => Shape::invalid(Status::GONE).code("idempotency_expired"),
+            Self::EngineFailed => Shape::failed(),
+            Self::Internal => Shape::failed(),
+            Self::QueueFull { .. } => Shape::unavailable("queue_full", 2),
+            Self::ModelLoading(_) => Shape::unavailable("model_loading", 5),
+            Self::ModelUnavailable { .. } => Shape::unavailable("model_unavailable", 60),
+            Self::LedgerUnavailable => Shape::unavailable("ledger_unavailable", 10),
+            Self::ShuttingDown => Shape::unavailable("shutting_down", 5),
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.shape().status
+    }
+
+    /// `{"error": {...}}`: the body of a refusal, and the frame of a stream that fails.
+    pub fn body(&self) -> Value {
+        let Shape { kind, code, param, .. } = self.shape();
+        let mut error =
+            json!({ "message": self.to_string(), "type": kind, "param": param, "code": code });
+        if let Self::OutOfCredits { required, balance, .. }
+        | Self::KeyLimitReached { required, balance, .. } = self
+        {
+            // `top_up_url` stays null where the server has no page that sells credits.
+            error["metadata"] =
+                json!({ "balance": balance, "required": required, "top_up_url": null });
+        }
+        json!({ "error": error })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Shape { status, retry_after_secs, .. } = self.shape();
+        let mut response = (status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(secs) = retry_after_secs {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+        }
+        response
+    }
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Insufficient { needed, balance } => {
+                Self::OutOfCredits { required: needed.0, balance: balance.0 }
+            }
+            OpenError::KeyLimit { needed, remaining, resets_ms: _ } => {
+                Self::KeyLimitReached { required: needed.0, balance: remaining.0 }
+            }
+            OpenError::Conflict => Self::IdempotencyMismatch,
+            OpenError::StillRunning(_) => Self::IdempotencyRunning,
+            OpenError::AccountClosed => Self::AccountClosed,
+            OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
+            // The generation gives the stored answer instead, so this one is a fault of ours.
+            OpenError::Replay(_) => Self::Internal,
+            OpenError::Invalid(invalid) => Self::BadRequest(invalid.to_string()),
+            OpenError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NameTaken(_) => Self::Conflict(error.to_string()),
+            AccountError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
+            AccountError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
+            AccountError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
+            KeyError::AccountClosed(_) => Self::Conflict(error.to_string()),
+            KeyError::UnknownKey => Self::UnknownKey,
+            KeyError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
+            KeyError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<GrantError> for ApiError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
+            GrantError::AccountClosed(_) | GrantError::Conflict => {
+                Self::Conflict(error.to_string())
+            }
+            GrantError::TooMuchInAll { .. } => Self::field("credits", error.to_string()),
+            GrantError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
+            GrantError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<ChargeError> for ApiError {
+    fn from(error: ChargeError) -> Self {
+        match error {
+            // Running dry mid-answer is an ending, and `Meter` makes it one.
+            ChargeError::Insufficient { .. }
+            | ChargeError::KeyLimit { .. }
+            | ChargeError::MeterClosed
+            | ChargeError::UnknownMeter => {
+                tracing::error!(%error, "a charge failed that can not fail");
+                Self::Internal
+            }
+            ChargeError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::QueueFull { max_waiting } => Self::QueueFull { max_waiting },
+            SubmitError::PromptTooLong { prompt, max } => Self::ContextLength {
+                param: "messages",
+                prompt_tokens: prompt,
+                context_length: max,
+            },
+            SubmitError::EmptyPrompt => Self::BadRequest(error.to_string()),
+            SubmitError::InvalidToken(_) => Self::BadRequest(error.to_string()),
+            SubmitError::InvalidSampling { name, .. } => Self::field(name, error.to_string()),
+            SubmitError::Stopped => Self::EngineFailed,
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::UnknownModel(model) => Self::UnknownModel(model),
+            RegistryError::NotFetched(ref model) => {
+                Self::ModelUnavailable { model: model.clone(), why: error.to_string() }
+            }
+            RegistryError::OutOfMemory { ref id, .. } => {
+                Self::ModelUnavailable { model: id.clone(), why: error.to_string() }
+            }
+            // What is wrong may name files of this machine, which is for the operator alone.
+            RegistryError::Failed { id, why } => {
+                tracing::error!(model = %id, %why, "a model could not be loaded");
+                let why = "its files can not be used; the server's log says why".to_owned();
+                Self::ModelUnavailable { model: id, why }
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "the ledger could not be read");
+        Self::LedgerUnavailable
+    }
+}
+
+impl ApiError {
+    fn unavailable(why: &Unavailable) -> Self {
+        tracing::error!(%why, "the ledger took no command");
+        match why {
+            Unavailable::Busy | Unavailable::Failed => Self::LedgerUnavailable,
+            Unavailable::Stopped => Self::ShuttingDown,
+            Unavailable::Broken => Self::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: ApiError, status: u16, kind: &str, code: Option<&str>, param: Option<&str>) {
+        let body = error.body();
+        let shape = &body["error"];
+        assert_eq!(error.status().as_u16(), status, "{error:?}");
+        assert_eq!(shape["type"], kind, "{error:?}");
+        assert_eq!(shape["code"].as_str(), code, "{error:?}");
+        assert_eq!(shape["param"].as_str(), param, "{error:?}");
+        let message = shape["message"].as_str().expect("a message");
+        assert!(!message.is_empty(), "{error:?}");
+        let keys: Vec<&String> = shape.as_object().expect("an object").keys().collect();
+        assert_eq!(keys[..4], ["message", "type", "param", "code"], "{error:?}");
+    }
+
+    #[test]
+    fn every_error_has_openais_shape() {
+        use ApiError::*;
+        let invalid = "invalid_request_error";
+        let context = ContextLength { param: "messages", prompt_tokens: 9, context_length: 8 };
+        let unavailable = ModelUnavailable { model: "m".to_owned(), why: "gone".to_owned() };
+        check(ApiError::field("n", "'n' is 0"), 400, invalid, None, Some("n"));
+        check(BadRequest("no".to_owned()), 400, invalid, None, None);
+        check(InvalidJson("eof".to_owned()), 400, invalid, Some("invalid_json"), None);
+        check(context, 400, invalid, Some("context_length_exceeded"), Some("messages"));
+        check(MissingKey, 401, invalid, Some("invalid_api_key"), None);
+        check(InvalidKey, 401, invalid, Some("invalid_api_key"), None);
+        let credits = OutOfCredits { required: 2, balance: 1 };
+        check(credits, 402, "insufficient_quota", Some("credit_balance_exhausted"), None);
+        let limit = KeyLimitReached { required: 2, balance: 1 };
+        check(limit, 402, "insufficient_quota", Some("key_limit_reached"), None);
+        check(NotOperator, 403, "permission_error", None, None);
+        check(AccountClosed, 403, "permission_error", None, None);
+        check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
+        check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);
+        check(UnknownAccount("a".to_owned()), 404, invalid, None, None);
+        check(UnknownKey, 404, invalid, None, None);
+        check(UnknownRoute("/x".to_owned()), 404, invalid, None, None);
+        check(MethodNotAllowed("PUT".to_owned()), 405, invalid, None, None);
+        check(IdempotencyRunning, 409, invalid, Some("idempotency_running"), None);
+        check(IdempotencyExpired, 410, invalid, Some("idempotency_expired"), None);
+        check(BodyTooLarge { max_bytes: 1 }, 413, invalid, None, None);
+        check(NotJson, 415, invalid, None, None);
+        check(Conflict("taken".to_owned()), 422, invalid, None, None);
+        check(IdempotencyMismatch, 422, invalid, Some("idempotency_mismatch"), None);
+        check(EngineFailed, 500, "server_error", None, None);
+        check(Internal, 500, "server_error", None, None);
+        check(QueueFull { max_waiting: 1 }, 503, "server_error", Some("queue_full"), None);
+        let loading = ModelLoading("m".to_owned());
+        check(loading, 503, "server_error", Some("model_loading"), None);
+        check(unavailable, 503, "server_error", Some("model_unavailable"), None);
+        check(LedgerUnavailable, 503, "server_error", Some("ledger_unavailable"), None);
+        check(ShuttingDown, 503, "server_error", Some("shutting_down"), None);
+    }
+
+    #[test]
+    fn only_refusals_for_lack_of_credits_say_what_is_needed() {
+        let body = ApiError::OutOfCredits { required: 2, balance: 1 }.body();
+        assert_eq!(
+            body["error"]["metadata"],
+            json!({ "balance": 1, "required": 2, "top_up_url": null })
+        );
+        assert!(ApiError::Internal.body()["error"].get("metadata").is_none());
+    }
+}

@@ -1,0 +1,342 @@
+//! One answer: the task that owns its sequences, its texts and its meter, and has one exit.
+//! Promises: what is delivered was charged and committed before; the meter is closed once, however
+//! the request ends; a caller who hangs up stops the engine within one step.
+//! Never knows: JSON, HTTP, which route asked.
+//!
+//! ```text
+//! submit -> [ engine events -> text releases pieces -> room? -> charge -> deliver ] -> finish
+//! ```
+//!
+//! The handler that asked may vanish at any await, so it owns nothing: it reads [`Deliveries`],
+//! and dropping them is how a disconnect looks from here.
+
+use std::sync::Arc;
+
+use super::AppState;
+use super::auth::Caller;
+use super::choice::{Choice, Fault, next_event, take_ready};
+use super::delivery::{
+    Admitted, Deliveries, Delivery, Finish, Gone, Outlet, Receipt, Summary, Usage,
+};
+use super::error::ApiError;
+use super::lifecycle::Running;
+use super::observe::Observer;
+use super::replay;
+use crate::engine::{SamplingParams, SequenceRequest};
+use crate::ledger::{CloseError, MeterRequest, OpenError};
+use crate::metering::{Meter, Price};
+use crate::registry::LoadedModel;
+use crate::text::TextStream;
+
+/// What to generate, for whom.
+#[derive(Debug)]
+pub(super) struct GenerationRequest {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) caller: Caller,
+    /// Each non-empty and short enough to leave room for a token.
+    pub(super) prompts: Vec<Vec<u32>>,
+    /// Answers to each prompt.
+    pub(super) choices_per_prompt: usize,
+    /// `None`: as many as the context holds.
+    pub(super) max_tokens: Option<usize>,
+    pub(super) sampling: SamplingParams,
+    /// Strings that end an answer and are not part of it.
+    pub(super) stop: Vec<String>,
+    /// Whether text goes out while it is generated.
+    pub(super) streamed: bool,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) body_sha256: [u8; 32],
+}
+
+/// Starts a generation; its first delivery is `Admitted` or `Failed`.
+pub(super) fn start(state: &AppState, request: GenerationRequest) -> Result<Deliveries, ApiError> {
+    let running = state.lifecycle.begin().ok_or(ApiError::ShuttingDown)?;
+    let (outlet, deliveries) = Outlet::new(state.config.stall_timeout);
+    let credits_per_token = price(&request.model).credits_per_token;
+    let id = &request.model.entry.id;
+    let observer = Observer::new(&state.metrics, id, credits_per_token, request.num_choices());
+    tokio::spawn(run(state.clone(), request, outlet, running, observer));
+    Ok(deliveries)
+}
+
+async fn run(
+    state: AppState,
+    request: GenerationRequest,
+    outlet: Outlet,
+    running: Running,
+    observer: Observer,
+) {
+    let refused = match open_meter(&state, &request).await {
+        Ok(meter) => match submit(&request) {
+            Ok(choices) => {
+                let created = state.now_secs();
+                let generation =
+                    Generation { request, choices, meter, outlet, running, observer, created };
+                return generation.run().await;
+            }
+            Err(error) => {
+                // The request was never taken: its idempotency key stays free for another try.
+                settled(meter.abandon("refused").await);
+                error
+            }
+        },
+        Err(OpenError::Replay(meter)) => {
+            return replay::deliver(&state, &request, meter, &outlet).await;
+        }
+        Err(error) => error.into(),
+    };
+    // The handler may be gone, and then nobody needs to know.
+    let _ = outlet.send(Delivery::Failed(refused)).await;
+}
+
+async fn open_meter(state: &AppState, request: &GenerationRequest) -> Result<Meter, OpenError> {
+    let model = &request.model;
+    let request = MeterRequest {
+        account: request.caller.key.account,
+        key: request.caller.key.id,
+        model: model.entry.id.clone(),
+        model_digest: model.digest,
+        credits_per_token: price(model).credits_per_token,
+        streamed: request.streamed,
+        input_tokens: u32::try_from(request.prompt_tokens()).unwrap_or(u32::MAX),
+        idempotency_key: request.idempotency_key.clone(),
+        body_hash: request.body_sha256,
+    };
+    Meter::open(&state.ledger, request).await
+}
+
+/// What this model's tokens cost.
+pub(super) fn price(model: &LoadedModel) -> Price {
+    Price::of(&model.entry.tier, &model.tier)
+}
+
+/// Tokens that prompt and answer may have together: the model's bound, or the memory's.
+pub(super) fn context_length(model: &LoadedModel) -> usize {
+    model.context_length.min(model.engine.max_sequence_len())
+}
+
+/// Hands all sequences to the engine, or none.
+fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
+    let model = &request.model;
+    let stop_ids: Arc<[u32]> = model.tokenizer.end_of_turn().into();
+    let mut choices = Vec::with_capacity(request.num_choices());
+    for prompt in &request.prompts {
+        for _ in 0..request.choices_per_prompt {
+            let room = context_length(model).saturating_sub(prompt.len());
+            let mut sampling = request.sampling.clone();
+            // Choices of one request differ, and the first is the one a lone request gets.
+            sampling.seed = sampling.seed.wrapping_add(choices.len() as u64);
+            let sequence = model.engine.submit(SequenceRequest {
+                lane: request.caller.lane(),
+                prompt: prompt.clone(),
+                max_tokens: request.max_tokens.unwrap_or(room).min(room),
+                stop_ids: stop_ids.clone(),
+                sampling,
+            })?;
+            let text = TextStream::new(model.tokenizer.clone(), request.stop.clone());
+            choices.push(Choice::new(sequence, text));
+        }
+    }
+    Ok(choices)
+}
+
+impl GenerationRequest {
+    pub(super) fn num_choices(&self) -> usize {
+        self.prompts.len() * self.choices_per_prompt
+    }
+
+    /// Tokens of all prompts; one that several choices continue counts once.
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(Vec::len).sum()
+    }
+}
+
+/// Why a generation is over.
+#[derive(Debug)]
+enum Outcome {
+    /// Every choice has ended and all its text is delivered.
+    Complete,
+    /// There is text that the caller can not pay for.
+    OutOfCredits,
+    /// The caller hung up, or stopped reading.
+    CallerGone,
+    /// The server is stopping.
+    Stopped,
+    /// The engine or the ledger failed.
+    Failed(ApiError),
+}
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Stopped => Self::Stopped,
+            Fault::Failed => Self::Failed(ApiError::EngineFailed),
+        }
+    }
+}
+
+impl From<Gone> for Outcome {
+    fn from(_: Gone) -> Self {
+        Self::CallerGone
+    }
+}
+
+/// A generation in flight.
+#[derive(Debug)]
+struct Generation {
+    request: GenerationRequest,
+    choices: Vec<Choice>,
+    meter: Meter,
+    outlet: Outlet,
+    running: Running,
+    observer: Observer,
+    created: i64,
+}
+
+impl Generation {
+    async fn run(mut self) {
+        let outcome = match self.drive().await {
+            Ok(()) => Outcome::Complete,
+            Err(outcome) => outcome,
+        };
+        self.finish(outcome).await;
+    }
+
+    /// Delivers text until every choice has ended.
+    async fn drive(&mut self) -> Result<(), Outcome> {
+        let admitted = Admitted {
+            id: self.meter.id().to_string(),
+            created: self.created,
+            prompt_tokens: self.request.prompt_tokens(),
+            replayed: false,
+        };
+        self.outlet.send(Delivery::Admitted(admitted)).await?;
+        while self.choices.iter().any(Choice::is_open) {
+            let (index, event) = tokio::select! {
+                biased;
+                () = self.outlet.gone() => return Err(Outcome::CallerGone),
+                () = self.running.stopping() => return Err(Outcome::Stopped),
+                event = next_event(&mut self.choices) => event,
+            };
+            let taken = self.choices[index].take(event);
+            // Text that was released before a fault still goes out.
+            self.deliver().await?;
+            taken?;
+        }
+        Ok(())
+    }
+
+    /// Charges and delivers the text that has been released, if there is any.
+    async fn deliver(&mut self) -> Result<(), Outcome> {
+        if self.choices.iter().all(|choice| choice.pieces.is_empty()) {
+            return Ok(());
+        }
+        // Room first, charge second: nothing is paid for that there is no room to hand over.
+        let room = tokio::select! {
+            biased;
+            () = self.running.stopping() => return Err(Outcome::Stopped),
+            room = self.outlet.room() => room?,
+        };
+        // Tokens that came while the reader was busy go out together.
+        let taken = take_ready(&mut self.choices);
+        let mut releases = Vec::new();
+        let mut charged = Ok(());
+        for (index, choice) in self.choices.iter_mut().enumerate() {
+            if choice.pieces.is_empty() {
+                continue;
+            }
+            let pieces = choice.pieces.iter().map(|piece| piece.ids.as_slice());
+            let paid = match self.meter.charge(index as u32, pieces).await {
+                Ok(paid) => paid,
+                Err(error) => {
+                    charged = Err(Outcome::Failed(error.into()));
+                    break;
+                }
+            };
+            let unpaid = choice.pieces.split_off(paid.pieces);
+            let pieces = std::mem::replace(&mut choice.pieces, unpaid);
+            if !pieces.is_empty() {
+                let release = choice.release(index, &pieces);
+                self.observer.released(&release);
+                releases.push(release);
+            }
+            if paid.exhausted {
+                charged = Err(Outcome::OutOfCredits);
+                break;
+            }
+        }
+        if !releases.is_empty() {
+            room.send(Delivery::Released(releases));
+        }
+        charged?;
+        Ok(taken?)
+    }
+
+    /// The one exit: ends the sequences, settles the meter, and tells the caller.
+    async fn finish(self, outcome: Outcome) {
+        match outcome {
+            Outcome::Complete | Outcome::OutOfCredits => self.conclude().await,
+            Outcome::CallerGone => self.abandon("disconnect", None).await,
+            Outcome::Stopped => self.abandon("shutdown", Some(ApiError::ShuttingDown)).await,
+            Outcome::Failed(error) => self.abandon("error", Some(error)).await,
+        }
+    }
+
+    /// An end without a complete answer.
+    async fn abandon(self, reason: &str, error: Option<ApiError>) {
+        let Self { choices, meter, outlet, running, observer, .. } = self;
+        drop(choices);
+        let is_reversed = !meter.keeps_charges();
+        let ended = settled(meter.abandon(reason).await);
+        let reversed = ended.filter(|_| is_reversed).map_or(0, |closed| closed.credits.0);
+        observer.ended(reason, reversed);
+        if let Some(error) = error {
+            // Whoever hung up meanwhile misses nothing.
+            let _ = outlet.send(Delivery::Failed(error)).await;
+        }
+        drop(running);
+    }
+
+    /// The end of an answer.
+    async fn conclude(self) {
+        let Self { request, mut choices, meter, outlet, running, observer, .. } = self;
+        let finishes: Vec<Finish> = choices.iter_mut().map(Choice::conclude).collect();
+        // A prompt that several choices continue counts once, so does what was cached of it.
+        let first_choices = choices.iter().step_by(request.choices_per_prompt);
+        let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
+        drop(choices);
+
+        // Close before replying: a retry must find the answer, not an open meter.
+        let (completion_tokens, credits_exhausted) = (meter.tokens(), meter.exhausted());
+        let reason = Finish::store(&finishes);
+        let Some(closed) = settled(meter.close(&reason).await) else {
+            let _ = outlet.send(Delivery::Failed(ApiError::LedgerUnavailable)).await;
+            return;
+        };
+        let usage = Usage {
+            prompt_tokens: request.prompt_tokens(),
+            cached_tokens,
+            completion_tokens,
+            credits: closed.credits().0,
+            credit_multiplier: price(&request.model).credits_per_token,
+            balance: closed.balance().0,
+            credits_exhausted,
+        };
+        let (receipt, confirmed) = Receipt::new();
+        let summary = Box::new(Summary { finishes, usage, receipt });
+        let sent = outlet.send(Delivery::Ended(summary)).await;
+        if !request.streamed && (sent.is_err() || confirmed.await.is_err()) {
+            let reversed = closed.credits().0;
+            settled(closed.reverse("disconnect").await);
+            observer.ended("disconnect", reversed);
+        } else {
+            observer.ended(reason.split(':').next().unwrap_or_default(), 0);
+        }
+        drop(running);
+    }
+}
+
+/// Reports a meter that the ledger could not settle; it stays open until the next start does it.
+fn settled<T>(outcome: Result<T, CloseError>) -> Option<T> {
+    outcome.inspect_err(|error| tracing::error!(%error, "a meter could not be settled")).ok()
+}

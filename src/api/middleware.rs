@@ -1,0 +1,101 @@
+//! What every request goes through: request id, panics, CORS, paths and methods that do not exist.
+//! Promises: each answer, however it came about, has an `x-request-id` and, if it is an error,
+//! OpenAI's shape.
+//! Never knows: what routes do.
+
+use std::any::Any;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
+
+use super::AppState;
+use super::error::ApiError;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
+pub(super) const CREDITS_BALANCE: HeaderName = HeaderName::from_static("x-credits-balance");
+
+/// A longer id of the caller's is not echoed: it goes into logs.
+const MAX_REQUEST_ID_CHARS: usize = 128;
+
+/// Puts the layers around `routes`; the last one here is the first that a request meets.
+pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
+    routes
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(state.config.max_body_bytes))
+        .layer(cors(&state.config.cors_origins))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(state.clone(), with_request_id))
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::UnknownRoute(uri.path().to_owned())
+}
+
+async fn wrong_method(method: Method) -> ApiError {
+    ApiError::MethodNotAllowed(method.to_string())
+}
+
+/// The panic itself is in the log: the process's hook wrote it.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    ApiError::Internal.into_response()
+}
+
+/// Pages of the configured origins may call, with any header that they send.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER, CREDITS_CHARGED, CREDITS_BALANCE])
+}
+
+/// Echoes the caller's request id, or makes one; counts and logs the answer.
+async fn with_request_id(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request.headers().get(REQUEST_ID).filter(|id| is_echoed(id)).cloned();
+    let id = id.unwrap_or_else(new_request_id);
+    let method = request.method().clone();
+    // The route's pattern, not the path: callers can make up any number of paths.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status();
+    state.metrics.http_requests.with(&[route, status.as_str()]).add(1);
+    tracing::debug!(
+        %method,
+        route,
+        status = status.as_u16(),
+        ms = started.elapsed().as_millis() as u64,
+        id = id.to_str().unwrap_or_default(),
+        "answered"
+    );
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn is_echoed(id: &HeaderValue) -> bool {
+    let id = id.as_bytes();
+    !id.is_empty() && id.len() <= MAX_REQUEST_ID_CHARS && id.iter().all(u8::is_ascii_graphic)
+}
+
+fn new_request_id() -> HeaderValue {
+    let id = format!("req_{:016x}", random_u64());
+    HeaderValue::try_from(id).expect("hexadecimal digits are a header value")
+}
+
+/// A number that nobody can guess; where the system has none, one that differs all the same.
+pub(super) fn random_u64() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_nanos() as u64)
+    })
+}

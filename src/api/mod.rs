@@ -1,0 +1,143 @@
+//! HTTP: routes, wire JSON and status codes, and nothing else that knows of them.
+//!
+//! [`router`] answers in memory, as tests use it; [`serve`] puts it on a socket and takes it off
+//! again. A handler reads a request and hands it to `generation`, the task that owns the engine's
+//! sequences, the text and the meter, and has one exit; `openai` puts what that task delivers
+//! into OpenAI's shapes.
+//!
+//! Promises: every answer has a request id, every error OpenAI's shape; nothing is sent that was
+//! not charged before.
+//! Never knows: tensors, SQL, how tokens are made.
+
+mod account;
+mod admin;
+mod auth;
+mod body;
+mod choice;
+mod delivery;
+mod error;
+mod fields;
+mod generation;
+mod lifecycle;
+mod middleware;
+mod native;
+mod observe;
+mod openai;
+mod operations;
+mod operator;
+mod replay;
+mod state;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use axum::routing::{get, post};
+use axum::serve::{Listener, ListenerExt};
+use axum::{Extension, Router};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub use error::ApiError;
+pub use operator::OperatorKey;
+pub use state::AppState;
+
+use openai::{chat, completions, models};
+use operator::ThroughControlSocket;
+
+/// How long requests that were told to stop, and connections that have to be closed, may take.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// All routes, ready to be called.
+pub fn router(state: AppState) -> Router {
+    let openai = Router::new()
+        .route("/chat/completions", post(chat::create))
+        .route("/completions", post(completions::create));
+    let v1 =
+        openai.clone().route("/models", get(models::list)).route("/models/{*id}", get(models::get));
+    let api_v1 = openai
+        .route("/models", get(models::list_with_prices))
+        .route("/models/{*id}", get(models::get_with_price))
+        .route("/credits", get(account::credits))
+        .route("/key", get(account::key))
+        .route("/generations/{id}", get(account::generation))
+        .nest("/admin", admin::routes());
+    let routes = Router::new()
+        .nest("/v1", v1)
+        .nest("/api/v1", api_v1)
+        .route("/tokenize", post(native::tokenize))
+        .route("/detokenize", post(native::detokenize))
+        .route("/apply-template", post(native::apply_template))
+        .route("/health", get(operations::health))
+        .route("/ready", get(operations::ready))
+        .route("/metrics", get(operations::metrics));
+    middleware::wrap(routes, &state).with_state(state)
+}
+
+/// Serves until `shutdown` resolves, then refuses new work, lets what runs finish for as long as
+/// the configuration allows, ends the rest, and closes every meter before it returns.
+///
+/// The ledger and the engines are left running: whoever opened them closes them.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    // A token's frame is small and must not wait for the next one.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "frames may be delayed: TCP_NODELAY could not be set");
+        }
+    });
+    serve_on(listener, router(state.clone()), state, shutdown).await
+}
+
+/// Serves the same routes on a socket that only the operator can open, and which therefore needs
+/// no operator's key. Ends as [`serve`] does.
+pub async fn serve_control(
+    listener: UnixListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = router(state.clone()).layer(Extension(ThroughControlSocket));
+    serve_on(listener, router, state, shutdown).await
+}
+
+async fn serve_on<L: Listener<Addr: fmt::Debug>>(
+    listener: L,
+    router: Router,
+    state: AppState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (settled, is_settled) = oneshot::channel();
+    // The listener stays open until all is settled, so that callers get a 503, not a closed port.
+    let wind_down = async move {
+        shutdown.await;
+        wind_down(&state).await;
+        let _ = settled.send(());
+    };
+    let server = axum::serve(listener, router).with_graceful_shutdown(wind_down);
+    let overtime = async {
+        // Without a sender there was no wind-down, and the server ended on its own account.
+        let _ = is_settled.await;
+        tokio::time::sleep(CLOSING_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = server => served,
+        () = overtime => Ok(()),
+    }
+}
+
+/// Returns when no generation is in flight, or when those that were told to stop did not.
+async fn wind_down(state: &AppState) {
+    let lifecycle = &state.lifecycle;
+    lifecycle.drain();
+    tracing::info!(running = lifecycle.running(), "stopping: no new work is taken");
+    if timeout(state.config.shutdown_timeout, lifecycle.idle()).await.is_err() {
+        tracing::warn!(running = lifecycle.running(), "out of time: requests are cut off");
+        lifecycle.stop();
+        let _ = timeout(CLOSING_TIMEOUT, lifecycle.idle()).await;
+    }
+}

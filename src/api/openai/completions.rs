@@ -1,0 +1,209 @@
+//! `POST /v1/completions`: the older route, which continues text without a template.
+//! Never knows: how the answer is generated or paid for.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde_json::Value;
+
+use super::super::AppState;
+use super::super::auth::Caller;
+use super::super::body::JsonBody;
+use super::super::delivery::{Finish, Release};
+use super::super::error::ApiError;
+use super::super::fields::{Fields, token_id, wrong};
+use super::super::generation::GenerationRequest;
+use super::request::{
+    MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
+    require_places, require_room,
+};
+use super::respond::{Wire, respond};
+use super::types::{CompletionChoice, CompletionLogprobs};
+use crate::registry::LoadedModel;
+use crate::text::{Specials, Tokenizer};
+
+/// OpenAI's default for this route.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// Fields that this server has no answer to, and the values of them that ask for nothing.
+const UNSUPPORTED: &[Unsupported] = &[
+    ("suffix", is_empty),
+    ("echo", |echo| echo == false),
+    ("response_format", |format| format["type"] == "text"),
+];
+
+/// `POST /v1/completions`
+pub(in super::super) async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let fields = body.fields();
+    let options = Options::read(&fields)?;
+    refuse_unsupported(&fields, UNSUPPORTED)?;
+    let prompts = Prompt::read(&fields)?;
+    let num_choices = prompts.len() * options.n;
+    if num_choices > MAX_CHOICES {
+        let message =
+            format!("prompts times 'n' is {num_choices}, at most {MAX_CHOICES} are taken");
+        return Err(fields.refuse("n", message));
+    }
+    refuse_best_of(&fields, options.n)?;
+    let max_tokens = fields.count("max_tokens", 1..=i64::MAX as usize)?;
+    let top_logprobs = fields.count("logprobs", 0..=5)?;
+    let idempotency_key = idempotency_key(&headers, num_choices)?;
+
+    let model = state.model(&options.model).await?;
+    require_places(&model, num_choices)?;
+    let sampling = options.sampling(&model, top_logprobs)?;
+    let prompts = encode(&state, &model, prompts).await?;
+    for prompt in &prompts {
+        require_room(&model, "prompt", prompt.len())?;
+    }
+    let wire = CompletionWire {
+        tokenizer: model.tokenizer.clone(),
+        has_logprobs: top_logprobs.is_some(),
+        text_offsets: vec![0; num_choices],
+    };
+    let request = GenerationRequest {
+        model,
+        caller,
+        prompts,
+        choices_per_prompt: options.n,
+        max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
+        sampling,
+        stop: options.stop,
+        streamed: options.stream.is_some(),
+        idempotency_key,
+        body_sha256: body.sha256,
+    };
+    respond(&state, request, options.stream, wire).await
+}
+
+/// All answers are given: choosing the best of more would charge for those thrown away.
+fn refuse_best_of(fields: &Fields<'_>, n: usize) -> Result<(), ApiError> {
+    match fields.count("best_of", 1..=MAX_CHOICES)? {
+        Some(best_of) if best_of != n => {
+            let message = format!("'best_of' is {best_of} and only the value of 'n', {n}, works");
+            Err(fields.refuse("best_of", message))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// One prompt as it was sent.
+#[derive(Debug)]
+enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl Prompt {
+    /// Reads `prompt`: a string, strings, ids, or lists of ids.
+    fn read(fields: &Fields<'_>) -> Result<Vec<Self>, ApiError> {
+        let value = fields.require("prompt", fields.get("prompt"))?;
+        let expected = "a string, an array of strings, or token ids";
+        let items = match value {
+            Value::String(text) => return Ok(vec![Self::Text(text.clone())]),
+            Value::Array(items) if !items.is_empty() => items,
+            other => return Err(wrong("prompt", expected, other)),
+        };
+        if items[0].is_number() {
+            return Ok(vec![Self::Ids(ids_of(value, "prompt")?)]);
+        }
+        let mut prompts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("prompt[{index}]");
+            prompts.push(match item {
+                Value::String(text) => Self::Text(text.clone()),
+                Value::Array(_) => Self::Ids(ids_of(item, &path)?),
+                other => return Err(wrong(&path, expected, other)),
+            });
+        }
+        Ok(prompts)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            // Ids are only copied.
+            Self::Ids(_) => 0,
+        }
+    }
+
+    fn encode(self, tokenizer: &Tokenizer) -> Vec<u32> {
+        match self {
+            Self::Text(text) => {
+                let mut ids: Vec<u32> = tokenizer.bos_prefix().into_iter().collect();
+                ids.extend(tokenizer.encode(&text, Specials::Plain));
+                ids
+            }
+            Self::Ids(ids) => ids,
+        }
+    }
+}
+
+fn ids_of(list: &Value, path: &str) -> Result<Vec<u32>, ApiError> {
+    let ids = list.as_array().into_iter().flatten();
+    ids.map(|id| token_id(id).ok_or_else(|| wrong(path, "token ids", id))).collect()
+}
+
+/// The prompts' ids, each one of the model's.
+async fn encode(
+    state: &AppState,
+    model: &Arc<LoadedModel>,
+    prompts: Vec<Prompt>,
+) -> Result<Vec<Vec<u32>>, ApiError> {
+    let bytes = prompts.iter().map(Prompt::bytes).sum();
+    let tokenizer = model.tokenizer.clone();
+    let encode = move || prompts.into_iter().map(|prompt| prompt.encode(&tokenizer)).collect();
+    let prompts: Vec<Vec<u32>> = state.text_work(bytes, encode).await?;
+    let vocab_size = model.tokenizer.vocab_size();
+    if let Some(id) = prompts.iter().flatten().find(|id| **id as usize >= vocab_size) {
+        let message = format!("token id {id} is not one of this model's {vocab_size}");
+        return Err(ApiError::field("prompt", message));
+    }
+    Ok(prompts)
+}
+
+/// Writes answers and chunks of text completions.
+#[derive(Debug)]
+struct CompletionWire {
+    tokenizer: Arc<Tokenizer>,
+    has_logprobs: bool,
+    /// Of each choice: characters written so far.
+    text_offsets: Vec<usize>,
+}
+
+impl Wire for CompletionWire {
+    type Choice = CompletionChoice;
+    type Chunk = CompletionChoice;
+    const ID_PREFIX: &'static str = "cmpl";
+    const OBJECT: &'static str = "text_completion";
+    const CHUNK_OBJECT: &'static str = "text_completion";
+
+    fn choice(&mut self, release: Release, finish: Finish) -> CompletionChoice {
+        CompletionChoice { finish_reason: Some(finish.wire()), ..self.text(release) }
+    }
+
+    fn text(&mut self, release: Release) -> CompletionChoice {
+        let offset = &mut self.text_offsets[release.choice];
+        let logprobs = self
+            .has_logprobs
+            .then(|| CompletionLogprobs::new(&self.tokenizer, &release.logprobs, offset));
+        let (text, index) = (release.text, release.choice);
+        CompletionChoice { text, index, logprobs, finish_reason: None }
+    }
+
+    fn opening(&mut self, _choice: usize) -> Option<CompletionChoice> {
+        None
+    }
+
+    fn finish(&mut self, choice: usize, finish: Finish) -> CompletionChoice {
+        let finish_reason = Some(finish.wire());
+        CompletionChoice { text: String::new(), index: choice, logprobs: None, finish_reason }
+    }
+}

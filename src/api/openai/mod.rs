@@ -1,0 +1,13 @@
+//! OpenAI's routes: requests read into what `generation` takes, deliveries written as OpenAI's
+//! JSON, whole or as server-sent events.
+//! Never knows: how answers come about or are paid for.
+
+pub(super) mod chat;
+pub(super) mod completions;
+pub(super) mod models;
+mod request;
+mod respond;
+mod stream;
+mod types;
+
+pub(super) use chat::{ChatPrompt, render_chat};

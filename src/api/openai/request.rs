@@ -1,0 +1,269 @@
+//! What chat and text completions have in common on the way in: sampling, streaming, limits,
+//! idempotency.
+//! Promises: a field that changes the answer is obeyed or refused by name; every other unknown
+//! field is ignored.
+//! Never knows: prompts.
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+
+use super::super::delivery::MAX_REPLAYED_CHOICES;
+use super::super::error::ApiError;
+use super::super::fields::{Fields, wrong};
+use super::super::generation::context_length;
+use super::super::middleware::random_u64;
+use crate::engine::SamplingParams;
+use crate::registry::LoadedModel;
+
+/// Answers to one request, at most: OpenAI's bound for `n`.
+pub(super) const MAX_CHOICES: usize = 128;
+
+/// Stop strings of one request, and their length, at most.
+const MAX_STOPS: usize = 4;
+const MAX_STOP_BYTES: usize = 1_000;
+
+const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+
+/// The fields that both routes read alike.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) model: String,
+    /// `None`: not streamed.
+    pub(super) stream: Option<StreamOptions>,
+    /// Answers to each prompt.
+    pub(super) n: usize,
+    pub(super) stop: Vec<String>,
+    sampling: SamplingFields,
+}
+
+/// What of `usage` a stream shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StreamOptions {
+    /// In a last chunk of its own.
+    pub(super) include_usage: bool,
+    /// The standard counters in every chunk.
+    pub(super) continuous_usage: bool,
+}
+
+/// Sampling as the request has it; `None` is left to the model's entry in `models.toml`.
+#[derive(Clone, Debug)]
+struct SamplingFields {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    frequency_penalty: f32,
+    presence_penalty: f32,
+    seed: Option<i64>,
+    logit_bias: Vec<(u32, f32)>,
+    min_tokens: usize,
+    ignore_eos: bool,
+}
+
+impl Options {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
+        let model = fields.require("model", fields.string("model")?)?.to_owned();
+        Ok(Self {
+            model,
+            stream: stream_options(fields)?,
+            n: fields.count("n", 1..=MAX_CHOICES)?.unwrap_or(1),
+            stop: stop_strings(fields)?,
+            sampling: SamplingFields::read(fields)?,
+        })
+    }
+
+    /// The request's sampling over the model's defaults over OpenAI's.
+    pub(super) fn sampling(
+        &self,
+        model: &LoadedModel,
+        top_logprobs: Option<usize>,
+    ) -> Result<SamplingParams, ApiError> {
+        let (fields, defaults) = (&self.sampling, &model.entry.sampling);
+        let vocab_size = model.tokenizer.vocab_size();
+        if let Some((id, _)) = fields.logit_bias.iter().find(|(id, _)| *id as usize >= vocab_size) {
+            let message = format!("token id {id} is not one of this model's {vocab_size}");
+            return Err(ApiError::field("logit_bias", message));
+        }
+        let default_top_k = defaults.top_k.map(|top_k| top_k as usize);
+        Ok(SamplingParams {
+            temperature: fields.temperature.or(defaults.temperature).unwrap_or(1.0),
+            top_p: fields.top_p.or(defaults.top_p).unwrap_or(1.0),
+            top_k: fields.top_k.or(default_top_k).unwrap_or(0),
+            min_p: fields.min_p.or(defaults.min_p).unwrap_or(0.0),
+            repetition_penalty: fields
+                .repetition_penalty
+                .or(defaults.repetition_penalty)
+                .unwrap_or(1.0),
+            frequency_penalty: fields.frequency_penalty,
+            presence_penalty: fields.presence_penalty,
+            seed: fields.seed.map_or_else(random_u64, i64::cast_unsigned),
+            logit_bias: fields.logit_bias.clone(),
+            top_logprobs,
+            ignore_stop_ids: fields.ignore_eos,
+            min_tokens: fields.min_tokens,
+        })
+    }
+}
+
+impl SamplingFields {
+    fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            temperature: fields.number("temperature", 0.0..=2.0)?,
+            top_p: fields.number("top_p", 0.0..=1.0)?,
+            // vLLM writes "off" as -1 or 0.
+            top_k: fields.integer("top_k", -1..=i64::from(u32::MAX))?.map(|k| k.max(0) as usize),
+            min_p: fields.number("min_p", 0.0..=1.0)?,
+            repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?,
+            frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
+            logit_bias: logit_bias(fields)?,
+            min_tokens: fields.count("min_tokens", 0..=i64::MAX as usize)?.unwrap_or(0),
+            ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
+        })
+    }
+}
+
+fn stream_options(fields: &Fields<'_>) -> Result<Option<StreamOptions>, ApiError> {
+    let streamed = fields.boolean("stream")?.unwrap_or(false);
+    let Some(options) = fields.fields("stream_options")? else {
+        return Ok(streamed.then(StreamOptions::default));
+    };
+    if !streamed {
+        let message = "'stream_options' has a meaning only with 'stream': true";
+        return Err(fields.refuse("stream_options", message));
+    }
+    let include_usage = options.boolean("include_usage")?.unwrap_or(false);
+    let continuous = options.boolean("continuous_usage_stats")?.unwrap_or(false);
+    Ok(Some(StreamOptions { include_usage, continuous_usage: include_usage && continuous }))
+}
+
+/// `stop`: one string, or up to four.
+fn stop_strings(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
+    let stops = match fields.get("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(stops)) => stops.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    if stops.len() > MAX_STOPS {
+        let message = format!("'stop' has {} strings and may have {MAX_STOPS}", stops.len());
+        return Err(fields.refuse("stop", message));
+    }
+    let mut strings = Vec::with_capacity(stops.len());
+    for (index, stop) in stops.iter().enumerate() {
+        match stop.as_str() {
+            Some(stop) if (1..=MAX_STOP_BYTES).contains(&stop.len()) => {
+                strings.push(stop.to_owned());
+            }
+            Some(stop) => {
+                let length = stop.len();
+                let message = format!(
+                    "'stop' has a string of {length} bytes and takes 1 to {MAX_STOP_BYTES}"
+                );
+                return Err(ApiError::field(format!("stop[{index}]"), message));
+            }
+            None => return Err(wrong("stop", "a string or an array of strings", stop)),
+        }
+    }
+    Ok(strings)
+}
+
+/// `logit_bias`: token ids, as strings because they are keys, to -100..100.
+fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
+    let Some(biases) = fields.fields("logit_bias")? else { return Ok(Vec::new()) };
+    let mut pairs = Vec::with_capacity(biases.object().len());
+    for token in biases.object().keys() {
+        let Ok(id) = token.parse::<u32>() else {
+            let message = format!("'{token}' is not a token id: write one as a string of digits");
+            return Err(fields.refuse("logit_bias", message));
+        };
+        if let Some(bias) = biases.number(token, -100.0..=100.0)? {
+            pairs.push((id, bias));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Refuses a prompt that leaves no room for a token.
+pub(super) fn require_room(
+    model: &LoadedModel,
+    param: &'static str,
+    prompt_tokens: usize,
+) -> Result<(), ApiError> {
+    let context_length = context_length(model);
+    if prompt_tokens == 0 {
+        return Err(ApiError::field(param, format!("'{param}' holds no tokens")));
+    }
+    if prompt_tokens < context_length {
+        return Ok(());
+    }
+    Err(ApiError::ContextLength { param, prompt_tokens, context_length })
+}
+
+/// Refuses more answers than the engine could ever hold at once: trying again would not help.
+pub(super) fn require_places(model: &LoadedModel, num_choices: usize) -> Result<(), ApiError> {
+    let options = model.engine.options();
+    let places = options.max_batch + options.max_waiting;
+    if num_choices <= places {
+        return Ok(());
+    }
+    let message = format!("'n' asks for {num_choices} answers, and this server holds {places}");
+    Err(ApiError::field("n", message))
+}
+
+/// A field that would change the answer in a way this server has not got, and which of its values
+/// ask for nothing.
+pub(super) type Unsupported = (&'static str, fn(&Value) -> bool);
+
+/// Refuses fields that ask for something unsupported.
+pub(super) fn refuse_unsupported(
+    fields: &Fields<'_>,
+    unsupported: &[Unsupported],
+) -> Result<(), ApiError> {
+    for (name, asks_nothing) in unsupported {
+        if fields.get(name).is_some_and(|value| !asks_nothing(value)) {
+            let message = format!("'{name}' is not supported by this server: leave it out");
+            return Err(fields.refuse(name, message));
+        }
+    }
+    Ok(())
+}
+
+/// `[]`, `{}` and `""`.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+pub(super) fn never(_: &Value) -> bool {
+    false
+}
+
+/// The `Idempotency-Key` header of a request for `num_choices` answers.
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    num_choices: usize,
+) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    if num_choices > MAX_REPLAYED_CHOICES {
+        let message = format!(
+            "with an Idempotency-Key a request has at most {MAX_REPLAYED_CHOICES} choices, not \
+             {num_choices}"
+        );
+        return Err(ApiError::BadRequest(message));
+    }
+    match value.to_str() {
+        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY_CHARS).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let message = format!(
+                "Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY_CHARS} ASCII characters"
+            );
+            Err(ApiError::BadRequest(message))
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The JSON that goes out on OpenAI's routes, field by field in their order.
+//! Promises: keys that clients require are there even when null; none that confuses them is.
+//! Never knows: where the values come from.
+
+use serde::Serialize;
+
+use super::super::delivery::{Admitted, ReleasedToken, Usage};
+use crate::registry::LoadedModel;
+use crate::text::Tokenizer;
+
+/// OpenAI's stand-in for a log probability that JSON has no number for.
+const LOWEST_LOGPROB: f32 = -9999.0;
+
+/// `usage`: OpenAI's counters, and what they cost.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct WireUsage {
+    prompt_tokens: usize,
+    completion_tokens: u32,
+    total_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptTokensDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionTokensDetails>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PromptTokensDetails {
+    cached_tokens: usize,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CompletionTokensDetails {
+    reasoning_tokens: u32,
+}
+
+/// The extension fields.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Cost {
+    credits: i64,
+    credit_multiplier: i64,
+    balance: i64,
+    credits_exhausted: bool,
+}
+
+impl From<&Usage> for WireUsage {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            prompt_tokens_details: Some(PromptTokensDetails { cached_tokens: usage.cached_tokens }),
+            completion_tokens_details: Some(CompletionTokensDetails { reasoning_tokens: 0 }),
+            cost: Some(Cost {
+                credits: usage.credits,
+                credit_multiplier: usage.credit_multiplier,
+                balance: usage.balance,
+                credits_exhausted: usage.credits_exhausted,
+            }),
+            ..Self::so_far(usage.prompt_tokens, usage.completion_tokens)
+        }
+    }
+}
+
+impl WireUsage {
+    /// The standard counters of an answer that goes on.
+    pub(super) fn so_far(prompt_tokens: usize, completion_tokens: u32) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens as usize,
+            prompt_tokens_details: None,
+            completion_tokens_details: None,
+            cost: None,
+        }
+    }
+}
+
+/// What every answer and every chunk starts with.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Head {
+    id: String,
+    object: &'static str,
+    created: i64,
+    model: String,
+    system_fingerprint: String,
+}
+
+impl Head {
+    /// The head of a generation's answer; `prefix` makes OpenAI's kind of id.
+    pub(super) fn new(
+        prefix: &str,
+        object: &'static str,
+        admitted: &Admitted,
+        model: &LoadedModel,
+    ) -> Self {
+        let [a, b, c, d, ..] = model.digest;
+        Self {
+            id: format!("{prefix}-{}", admitted.id),
+            object,
+            created: admitted.created,
+            model: model.entry.id.clone(),
+            system_fingerprint: format!("mizan-{a:02x}{b:02x}{c:02x}{d:02x}"),
+        }
+    }
+}
+
+/// An answer, or a chunk of one.
+#[derive(Debug, Serialize)]
+pub(super) struct Envelope<'a, C> {
+    #[serde(flatten)]
+    pub(super) head: &'a Head,
+    pub(super) choices: Vec<C>,
+    /// Left out where the inner option is absent is not enough: a stream that was asked for usage
+    /// shows `null` until the end, one that was not has no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) usage: Option<Option<WireUsage>>,
+}
+
+/// `choices[]` of a chat completion.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatChoice {
+    pub(super) index: usize,
+    pub(super) message: ChatAnswer,
+    pub(super) logprobs: Option<ChatLogprobs>,
+    pub(super) finish_reason: &'static str,
+}
+
+/// What the assistant says.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatAnswer {
+    pub(super) role: &'static str,
+    pub(super) content: String,
+    pub(super) refusal: Option<String>,
+}
+
+/// `choices[]` of a chat completion's chunk.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatChunkChoice {
+    pub(super) index: usize,
+    pub(super) delta: ChatDelta,
+    pub(super) logprobs: Option<ChatLogprobs>,
+    pub(super) finish_reason: Option<&'static str>,
+}
+
+/// What a chunk adds: clients join what they get, so nothing is ever said twice.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ChatDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) content: Option<String>,
+}
+
+/// `logprobs` of a chat completion.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatLogprobs {
+    content: Vec<ChatTokenLogprob>,
+    refusal: Option<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChatTokenLogprob {
+    #[serde(flatten)]
+    token: TokenLogprob,
+    top_logprobs: Vec<TokenLogprob>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenLogprob {
+    /// Lossy where a character spans tokens; `bytes` is exact.
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+impl TokenLogprob {
+    fn new(tokenizer: &Tokenizer, id: u32, logprob: f32) -> Self {
+        let bytes = tokenizer.token_bytes(id).to_vec();
+        let token = token_text(tokenizer, id);
+        Self { token, logprob: finite(logprob), bytes }
+    }
+}
+
+impl ChatLogprobs {
+    pub(super) fn new(tokenizer: &Tokenizer, tokens: &[ReleasedToken]) -> Self {
+        let content = tokens.iter().map(|released| {
+            let logprobs = &released.logprobs;
+            let top = logprobs.top.iter();
+            ChatTokenLogprob {
+                token: TokenLogprob::new(tokenizer, released.id, logprobs.logprob),
+                top_logprobs: top.map(|(id, lp)| TokenLogprob::new(tokenizer, *id, *lp)).collect(),
+            }
+        });
+        Self { content: content.collect(), refusal: None }
+    }
+}
+
+/// `choices[]` of a text completion, whole or a chunk.
+#[derive(Debug, Serialize)]
+pub(super) struct CompletionChoice {
+    pub(super) text: String,
+    pub(super) index: usize,
+    pub(super) logprobs: Option<CompletionLogprobs>,
+    pub(super) finish_reason: Option<&'static str>,
+}
+
+/// `logprobs` of a text completion: parallel lists.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct CompletionLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f32>,
+    top_logprobs: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Characters of the answer before each token.
+    text_offset: Vec<usize>,
+}
+
+impl CompletionLogprobs {
+    /// `text_offset` is where the first token starts; it is moved past the last one.
+    pub(super) fn new(
+        tokenizer: &Tokenizer,
+        tokens: &[ReleasedToken],
+        text_offset: &mut usize,
+    ) -> Self {
+        let mut lists = Self::default();
+        for released in tokens {
+            let token = token_text(tokenizer, released.id);
+            let top = released.logprobs.top.iter();
+            let top = top.map(|(id, lp)| (token_text(tokenizer, *id), finite(*lp).into()));
+            lists.top_logprobs.push(top.collect());
+            lists.token_logprobs.push(finite(released.logprobs.logprob));
+            lists.text_offset.push(*text_offset);
+            *text_offset += token.chars().count();
+            lists.tokens.push(token);
+        }
+        lists
+    }
+}
+
+fn token_text(tokenizer: &Tokenizer, id: u32) -> String {
+    String::from_utf8_lossy(tokenizer.token_bytes(id)).into_owned()
+}
+
+fn finite(logprob: f32) -> f32 {
+    logprob.max(LOWEST_LOGPROB)
+}

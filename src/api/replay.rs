@@ -1,0 +1,95 @@
+//! A stored answer, given again for 0 credits because its `Idempotency-Key` came again.
+//! Promises: nothing is generated and nothing charged; an answer whose tokens are no longer stored
+//! is an error, never a second run.
+//! Never knows: JSON.
+
+use super::AppState;
+use super::delivery::{Admitted, Delivery, Finish, Outlet, Receipt, Release, Summary, Usage};
+use super::error::ApiError;
+use super::generation::{GenerationRequest, price};
+use crate::ledger::{GenerationRecord, MeterId};
+use crate::text::TextStream;
+
+/// Delivers the answer of `meter` in one release for each choice.
+pub(super) async fn deliver(
+    state: &AppState,
+    request: &GenerationRequest,
+    meter: MeterId,
+    outlet: &Outlet,
+) {
+    let deliveries = match stored(state, request, meter).await {
+        Ok(deliveries) => deliveries,
+        Err(error) => vec![Delivery::Failed(error)],
+    };
+    for delivery in deliveries {
+        if outlet.send(delivery).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn stored(
+    state: &AppState,
+    request: &GenerationRequest,
+    meter: MeterId,
+) -> Result<Vec<Delivery>, ApiError> {
+    let account = request.caller.key.account;
+    let record = state.read_ledger(move |ledger| ledger.generation(account, meter)).await?;
+    let totals = state.read_ledger(move |ledger| ledger.account_totals(account)).await?;
+    let record = record.ok_or(ApiError::IdempotencyExpired)?;
+    let totals = totals.ok_or(ApiError::Internal)?;
+    let finishes = finishes(&record, request.num_choices());
+    let admitted = Admitted {
+        id: record.id.to_string(),
+        created: record.opened_ms / 1000,
+        prompt_tokens: request.prompt_tokens(),
+        replayed: true,
+    };
+    let usage = Usage {
+        prompt_tokens: request.prompt_tokens(),
+        cached_tokens: 0,
+        completion_tokens: record.output_tokens,
+        credits: 0,
+        credit_multiplier: price(&request.model).credits_per_token,
+        balance: totals.balance.0,
+        credits_exhausted: finishes.contains(&Finish::OutOfCredits),
+    };
+    let token_ids = record.token_ids.ok_or(ApiError::IdempotencyExpired)?;
+    let mut releases = Vec::new();
+    for (choice, ids) in token_ids {
+        let choice = choice as usize;
+        let finish = finishes.get(choice).copied().unwrap_or(Finish::Length);
+        let text = text_of(request, &ids, finish);
+        let tokens = ids.len() as u32;
+        releases.push(Release { choice, text, tokens, logprobs: Vec::new() });
+    }
+    let (receipt, _) = Receipt::new();
+    Ok(vec![
+        Delivery::Admitted(admitted),
+        Delivery::Released(releases),
+        Delivery::Ended(Box::new(Summary { finishes, usage, receipt })),
+    ])
+}
+
+/// Why each choice ended. An answer that was cut short (a disconnect, a failure) is given as far
+/// as it went, which `length` says.
+fn finishes(record: &GenerationRecord, num_choices: usize) -> Vec<Finish> {
+    let stored = record.finish_reason.as_deref().unwrap_or_default();
+    let mut finishes = Finish::read(stored, num_choices).unwrap_or_default();
+    finishes.resize(num_choices, Finish::Length);
+    finishes
+}
+
+/// The text that stored ids released when they were new.
+fn text_of(request: &GenerationRequest, ids: &[u32], finish: Finish) -> String {
+    let mut stream = TextStream::new(request.model.tokenizer.clone(), request.stop.clone());
+    let mut pieces = Vec::new();
+    for id in ids {
+        stream.push(*id, &mut pieces);
+    }
+    // What is held back at a stop string is the beginning of that string.
+    if finish != Finish::StopString {
+        stream.finish(&mut pieces);
+    }
+    pieces.into_iter().map(|piece| piece.text).collect()
+}

@@ -1,0 +1,122 @@
+//! What every handler is given, and the few things they all do with it.
+//! Promises: blocking reads and long text work never run on the threads that serve connections.
+//! Never knows: routes.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::error::ApiError;
+use super::lifecycle::Lifecycle;
+use super::operator::OperatorKey;
+use crate::config::Config;
+use crate::ledger::{Clock, Ledger, LedgerError};
+use crate::registry::{LoadedModel, Registry};
+use crate::telemetry::Metrics;
+
+/// A caller waits this long for a model that loads; then it is told to come again.
+const MAX_LOAD_WAIT: Duration = Duration::from_secs(30);
+
+/// Text up to this length is rendered and tokenized where it is; a hop would take longer.
+const SHORT_TEXT_BYTES: usize = 4 * 1024;
+
+/// Everything the routes need; clones share it.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The models.
+    pub registry: Arc<Registry>,
+    /// The books.
+    pub ledger: Ledger,
+    /// The time, shared with the ledger.
+    pub clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Without one, nobody is the operator over HTTP.
+    pub(super) operator_key: Option<OperatorKey>,
+    pub(super) lifecycle: Lifecycle,
+    /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
+    pub(super) started_secs: i64,
+    /// Bounds how many long texts are tokenized at once.
+    text_turns: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// A server's state, taking requests.
+    pub fn new(
+        config: Arc<Config>,
+        registry: Arc<Registry>,
+        ledger: Ledger,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let turns = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            started_secs: clock.now_ms() / 1000,
+            config,
+            registry,
+            ledger,
+            clock,
+            metrics: Arc::default(),
+            operator_key: None,
+            lifecycle: Lifecycle::new(),
+            text_turns: Arc::new(Semaphore::new(turns)),
+        }
+    }
+
+    /// The same state, whose admin routes take the operator's key.
+    #[must_use]
+    pub fn with_operator_key(self, key: OperatorKey) -> Self {
+        Self { operator_key: Some(key), ..self }
+    }
+
+    /// Unix seconds.
+    pub(super) fn now_secs(&self) -> i64 {
+        self.clock.now_ms() / 1000
+    }
+
+    /// Runs a short query of the ledger, which blocks.
+    pub(super) async fn read_ledger<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let ledger = self.ledger.clone();
+        let read = spawn_blocking(move || read(&ledger)).await;
+        Ok(read.map_err(|_panicked| ApiError::Internal)??)
+    }
+
+    /// The model that answers to `name`, loaded if need be.
+    pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
+        let registry = self.registry.clone();
+        let wanted = name.to_owned();
+        // A task of its own: a caller that hangs up does not break a load off for the others.
+        let load = tokio::spawn(async move { registry.get(&wanted).await });
+        match timeout(MAX_LOAD_WAIT, load).await {
+            Ok(Ok(model)) => Ok(model?),
+            Ok(Err(_panicked)) => Err(ApiError::Internal),
+            Err(_elapsed) => Err(ApiError::ModelLoading(name.to_owned())),
+        }
+    }
+
+    /// Does work on text of `bytes` length: here if it is short, else on a thread for blocking
+    /// work, as many at a time as there are processors.
+    pub(super) async fn text_work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if bytes <= SHORT_TEXT_BYTES {
+            return Ok(work());
+        }
+        let turn = self.text_turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        spawn_blocking(work).await.map_err(|_panicked| ApiError::Internal)
+    }
+}
