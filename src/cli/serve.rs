@@ -1,0 +1,131 @@
+//! `mizan serve`: from nothing to a server that answers, in one command.
+//!
+//! In order: the port is taken, the books are opened, the default model is fetched if it is not
+//! here, it is loaded, and what a newcomer needs is printed once.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::{self, AppState};
+use crate::config::{Config, ServeFlags};
+use crate::ledger::SystemClock;
+use crate::registry::Registry;
+
+use super::first_start::{self, Made};
+use super::{default_model, operator, pull, runtime, thousands};
+
+pub(crate) fn run(flags: ServeFlags) -> Result<()> {
+    let config = Arc::new(Config::load(flags)?);
+    runtime()?.block_on(serve(config))
+}
+
+async fn serve(config: Arc<Config>) -> Result<()> {
+    let listener = TcpListener::bind((config.host.as_str(), config.port))
+        .await
+        .with_context(|| format!("cannot listen on {}:{}", config.host, config.port))?;
+    let address = format!("http://{}", listener.local_addr()?);
+
+    first_start::make_data_dir(&config.data_dir)?;
+    let ledger = operator::open_ledger(&config)?;
+    let entry = default_model(&config).clone();
+    let to_fetch = (entry.clone(), Arc::clone(&config));
+    tokio::task::spawn_blocking(move || pull::fetch(&to_fetch.0, &to_fetch.1)).await??;
+
+    let mut made = Made::default();
+    let operator_key = first_start::operator_key(&config, &mut made)?;
+    let made_demo = ledger.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        first_start::demo_account(&made_demo, &mut made).map(|()| made)
+    })
+    .await??;
+    print_secrets(&made, &entry.id, &address);
+
+    let registry = Arc::new(Registry::new(Arc::clone(&config)));
+    registry.get(&entry.id).await?;
+    let state = AppState::new(Arc::clone(&config), registry, ledger.clone(), Arc::new(SystemClock))
+        .with_operator_key(operator_key);
+
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        stop_signal().await;
+        stop.send_replace(true);
+        stop_signal().await;
+        eprintln!("mizan: stopped at once; the books are whole");
+        std::process::exit(130);
+    });
+    let control = match operator::bind(&operator::socket_path(&config)) {
+        Ok(listener) => {
+            let state = state.clone();
+            let until = until(stopped.clone());
+            Some(tokio::spawn(async move { api::serve_control(listener, state, until).await }))
+        }
+        Err(error) => {
+            tracing::warn!("commands cannot reach this server: {error:#}");
+            None
+        }
+    };
+    println!("Serving {} on {address}", entry.id);
+    std::io::stdout().flush()?;
+    api::serve(listener, state, until(stopped)).await?;
+    if let Some(control) = control {
+        control.await??;
+    }
+    tokio::task::spawn_blocking(move || ledger.shutdown()).await?;
+    Ok(())
+}
+
+/// Resolves when the server was told to stop.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that nobody can tell us any more, which is a reason to stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Control-C, or the signal by which service managers stop a service.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = interrupt => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM is not handled");
+                let _ = interrupt.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt.await;
+}
+
+/// Shows new secrets, the only time that anybody sees them.
+fn print_secrets(made: &Made, model: &str, address: &str) {
+    if made.operator_key.is_none() && made.demo_key.is_none() {
+        return;
+    }
+    println!("\nFirst start. These keys are shown once; keep them.\n");
+    if let Some(key) = &made.operator_key {
+        println!("  operator's key  {key}");
+    }
+    if let Some(key) = &made.demo_key {
+        let credits = thousands(first_start::DEMO_CREDITS.0);
+        println!("  demo account    {key}  ({credits} credits)");
+        println!("\nTry it:\n");
+        println!("  curl {address}/v1/chat/completions \\");
+        println!("    -H 'Authorization: Bearer {key}' \\");
+        println!("    -H 'Content-Type: application/json' \\");
+        println!(
+            "    -d '{{\"model\": \"{model}\", \"messages\": \
+             [{{\"role\": \"user\", \"content\": \"What is the capital of Kuwait?\"}}]}}'\n"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! `mizan verify`: this build's logits against candle-transformers, on the user's own file.
+//!
+//! Two implementations that share no code past the file's bytes must agree on the distribution of
+//! the next token at every position; if they do not, one of them computes something else.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::config::StoreFlags;
+use crate::model::verify::{Gates, verify};
+use crate::model::{BLOCK_SIZE, Model};
+use crate::registry::{self, DecoderLimits};
+use crate::text::Specials;
+
+use super::{load_model_config, pull};
+
+/// English, code, numbers and other scripts: tokens of all kinds.
+const TEXT: &str = r#"The scales of a merchant must be true: what is weighed is paid for, and
+nothing else. In 1961 the dinar was divided into 1,000 fils, so that prices could be given to the
+third decimal: 0.125, 2.000 and 19.999. Der Händler prüfte die Waage, bevor er die Gewürze abwog.
+الميزان رمز للعدل. 秤は正直でなければならない。
+
+fn weigh(left: u32, right: u32) -> Ordering {
+    match left.cmp(&right) {
+        Ordering::Equal => Ordering::Equal,
+        other => other,
+    }
+}
+
+for (index, weight) in weights.iter().enumerate() {
+    println!("{index}: {weight}");
+}
+"#;
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyFlags {
+    /// A model of models.toml, or the path of a model file [default: the first of models.toml]
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// Compare on this text instead of a built-in one
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Compare this many positions at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    positions: usize,
+    #[command(flatten)]
+    store: StoreFlags,
+}
+
+pub(crate) fn run(flags: VerifyFlags) -> Result<()> {
+    ensure!(flags.positions > 0, "there is nothing to compare at 0 positions");
+    let (config, entry) = load_model_config(flags.store, flags.model)?;
+    let files = pull::fetch(&entry, &config)?;
+    let text = match &flags.text {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?,
+        None => TEXT.to_owned(),
+    };
+    let model = Model::open(&files.path)?;
+    let tokenizer = registry::open_tokenizer(&model, &files.path)?;
+    let mut tokens: Vec<u32> = tokenizer.bos_prefix().into_iter().collect();
+    tokens.extend(tokenizer.encode(&text, Specials::Plain));
+    tokens.truncate(flags.positions.min(model.config.max_context));
+    ensure!(!tokens.is_empty(), "the text has no tokens");
+
+    let limits = DecoderLimits {
+        max_tokens: tokens.len(),
+        max_outputs: tokens.len(),
+        num_blocks: tokens.len().div_ceil(BLOCK_SIZE),
+        threads: config.threads,
+    };
+    let mut decoder = registry::open_decoder(&files.path, limits)?;
+    println!("{}: {} against candle-transformers", entry.id, files.path.display());
+    let comparison = verify(&files.path, &model, &mut decoder, &tokens)?;
+    println!("{comparison}");
+    let gates = Gates::ROUNDED_ACTIVATIONS;
+    if !comparison.is_within(&gates) {
+        bail!("the two disagree, do not serve this file: the bounds are {gates}");
+    }
+    println!("the two agree");
+    Ok(())
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod api;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod hub;
+pub mod ledger;
+pub mod metering;
+pub mod model;
+pub mod registry;
+pub mod telemetry;
+pub mod text;

@@ -1,0 +1,96 @@
+//! The commands as an operator types them, against the real binary and a data folder of their own.
+
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+struct Shell {
+    data: TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { data: TempDir::new().expect("a folder") }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_mizan"))
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("MIZAN_DATA", self.data.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .current_dir(self.data.path())
+            .output()
+            .expect("the binary runs")
+    }
+
+    /// Standard output of a command that has to work.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "mizan {line}: {errors}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Standard error of a command that has to fail, with status 1 and one line.
+    fn refused(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(1), "mizan {line}");
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
+        errors
+    }
+}
+
+#[test]
+fn an_operator_keeps_accounts_keys_and_grants_without_a_server() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    assert_eq!(
+        shell.ok("grant research 20000 --reason trial"),
+        "granted 20,000 credits to research; its balance is 20,000\n"
+    );
+    let secret = shell.ok("key create research --label ci --limit 1000 --limit-reset daily");
+    assert!(secret.starts_with("mz-") && secret.trim_end().len() == 46, "{secret}");
+
+    let shown = shell.ok("account show research");
+    assert!(shown.contains("20,000") && shown.contains("1,000 daily"), "{shown}");
+    assert!(!shown.contains(secret.trim_end()), "a secret is shown once");
+
+    assert_eq!(shell.ok("key revoke 1"), "revoked key 1\n");
+    assert!(shell.ok("key list research").contains("revoked"));
+    shell.ok("account close research");
+    assert!(shell.ok("account list").contains("closed"));
+    assert!(shell.ok("ledger verify").contains("the books are right"));
+    let refused = shell.refused("grant research 1 --reason late");
+    assert!(refused.contains("closed"), "{refused}");
+}
+
+#[test]
+fn refusals_are_one_line_that_says_what_would_be_right() {
+    let shell = Shell::new();
+    for (line, expected) in [
+        ("grant nobody 5 --reason x", "there is no account 'nobody'"),
+        ("account create a --plan gold", "there is no plan 'gold'"),
+        ("key revoke 77", "there is no such key"),
+        ("chat no-such-model", "no-such-model"),
+        ("bench decode ./missing.gguf", "missing.gguf"),
+        ("--host not/an/address", ""),
+    ] {
+        let output = shell.run(line);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "mizan {line} worked");
+        assert!(errors.contains(expected), "mizan {line}: {errors}");
+    }
+    let refused = Shell::new().refused("ledger verify");
+    assert!(refused.contains("there are no books"), "{refused}");
+}
+
+#[test]
+fn models_shows_what_is_here_and_how_to_get_the_rest() {
+    let listed = Shell::new().ok("models");
+    let line = listed.lines().find(|line| line.starts_with("smollm2-135m-instruct"));
+    assert!(line.is_some_and(|line| line.contains("mizan pull")), "{listed}");
+    let premium = listed.lines().find(|line| line.starts_with("deepseek-r1-distill-qwen-1.5b"));
+    assert!(premium.is_some_and(|line| line.contains("premium")), "{listed}");
+}

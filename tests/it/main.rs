@@ -1,0 +1,19 @@
+//! All integration tests, in one binary: it links once, and tests run side by side.
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+mod api;
+mod catalog;
+mod cli;
+mod config;
+mod crash;
+mod engine;
+mod hub;
+mod ledger;
+mod model;
+mod numerics;
+mod prompts;
+mod registry;
+mod support;
+mod telemetry;
+mod text;
+mod tidy;
