@@ -1,6 +1,7 @@
 //! The whole of the HTTP side in memory: real router, ledger, engine, tokenizer; a scripted model.
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
+mod admin;
 mod errors;
 mod hostile;
 mod idempotency;

@@ -1,0 +1,264 @@
+//! Token ids in, token ids out: many sequences at once through one model, in one thread.
+//!
+//! A caller submits a [`SequenceRequest`] and reads a [`SequenceStream`]. The engine's thread turns
+//! in steps (`step.rs`): read the mailbox, choose a batch, run it, sample, hand the tokens out.
+//! Each batch mixes the next token of every running sequence with a bounded part of the prompts
+//! (continuous batching, chunked prefill); keys and values live in blocks shared by equal prefixes.
+//!
+//! Promises: the same prompt, parameters and seed give the same tokens alone, in any batch, in
+//! chunks, preempted or from the prefix cache, if the executor's rows do not depend on the batch;
+//! `submit` never blocks; no reader makes the engine wait; a stream always ends; an idle engine
+//! sleeps.
+//!
+//! Never knows: text, HTTP, accounts, credits. A lane is a number.
+
+pub mod block_manager;
+pub mod lanes;
+mod prefix_cache;
+mod request;
+mod runner;
+pub mod sampler;
+mod scheduler;
+mod sequence;
+mod stats;
+mod step;
+mod stream;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use crate::model::{BLOCK_SIZE, Decoder, DecoderShape};
+
+pub use request::{
+    Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,
+};
+pub use scheduler::Action;
+pub use stats::{BlockCounts, Stats};
+pub use step::{EngineCore, Turn};
+pub use stream::{EVENT_CAPACITY, SequenceStream};
+
+use sequence::Sequence;
+use stats::StatsBoard;
+use stream::Place;
+
+/// The bounds an engine works within; those of the decoder are kept too, whichever is smaller.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sequences in a batch, at most.
+    pub max_batch: usize,
+    /// Rows in a step, at most: one for each sequence that decodes, the rest for prompts.
+    pub max_step_tokens: usize,
+    /// Sequences that wait for a place in the batch, at most.
+    pub max_waiting: usize,
+    /// Blocks of [`BLOCK_SIZE`] positions in the KV cache.
+    pub num_blocks: usize,
+    /// Whether computed blocks are kept for later prompts that start alike.
+    pub prefix_cache: bool,
+    /// Names the thread and the log's lines.
+    pub name: String,
+}
+
+impl EngineOptions {
+    /// The options as the engine keeps them: none above what the decoder can do, none 0.
+    fn clamp_to(self, shape: &DecoderShape) -> Self {
+        let max_step_tokens = self.max_step_tokens.clamp(1, shape.max_tokens.max(1));
+        // Every sequence of the batch may want a row and its logits in the same step.
+        let max_batch = self.max_batch.min(shape.max_outputs).clamp(1, max_step_tokens);
+        let num_blocks = self.num_blocks.min(shape.num_blocks);
+        Self { max_batch, max_step_tokens, num_blocks, ..self }
+    }
+}
+
+/// A handle to a running engine. Clones are the same engine; dropping the last one stops it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Handle>,
+}
+
+struct Handle {
+    options: EngineOptions,
+    vocab_size: usize,
+    max_sequence_len: usize,
+    /// Never full: no more sequences are open than fit.
+    mailbox: SyncSender<Sequence>,
+    num_open: Arc<AtomicUsize>,
+    next_id: AtomicU64,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the handle, the streams and the engine's thread share.
+#[derive(Debug, Default)]
+struct Shared {
+    stats: StatsBoard,
+    is_stopped: AtomicBool,
+    /// The engine ended by a panic.
+    is_failed: AtomicBool,
+    /// Not set for an engine that is stepped by hand.
+    thread: OnceLock<Thread>,
+}
+
+impl Shared {
+    /// Has the engine look around, now or at its next step; never lost, never blocks.
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn stop(&self) {
+        self.is_stopped.store(true, Release);
+        self.wake();
+    }
+}
+
+impl Engine {
+    /// Starts an engine's thread. Fails if the operating system gives none.
+    pub fn start(decoder: Decoder, options: EngineOptions) -> std::io::Result<Engine> {
+        let (engine, core) = Engine::without_thread(decoder, options);
+        let shared = Arc::clone(&engine.inner.shared);
+        let thread = thread::Builder::new()
+            .name(engine.inner.options.name.clone())
+            .spawn(move || run(core, &shared))?;
+        engine.inner.shared.thread.get_or_init(|| thread.thread().clone());
+        *engine.inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(engine)
+    }
+
+    /// An engine that turns only when [`EngineCore::step`] is called: for simulations and tests.
+    pub fn without_thread(decoder: Decoder, options: EngineOptions) -> (Engine, EngineCore) {
+        let shape = *decoder.shape();
+        let options = options.clamp_to(&shape);
+        let shared = Arc::new(Shared::default());
+        let max_open = options.max_batch + options.max_waiting;
+        let (mailbox, inbox) = std::sync::mpsc::sync_channel(max_open);
+        let core = EngineCore::new(decoder, &options, inbox, Arc::clone(&shared));
+        let handle = Handle {
+            vocab_size: shape.vocab_size,
+            max_sequence_len: shape.max_context.min(options.num_blocks * BLOCK_SIZE),
+            options,
+            mailbox,
+            num_open: Arc::default(),
+            next_id: AtomicU64::new(0),
+            shared,
+            thread: Mutex::new(None),
+        };
+        (Engine { inner: Arc::new(handle) }, core)
+    }
+
+    /// Queues a sequence, or says at once why not.
+    ///
+    /// `QueueFull` means that `max_batch + max_waiting` sequences are open, counted from here to
+    /// their ending, so that the answer does not depend on the moment within a step.
+    pub fn submit(&self, request: SequenceRequest) -> Result<SequenceStream, SubmitError> {
+        let handle = &*self.inner;
+        handle.validate(&request)?;
+        if handle.shared.is_stopped.load(Acquire) {
+            return Err(SubmitError::Stopped);
+        }
+        let EngineOptions { max_batch, max_waiting, .. } = handle.options;
+        let place = Place::take(&handle.num_open, max_batch + max_waiting)
+            .ok_or(SubmitError::QueueFull { max_waiting })?;
+        let id = handle.next_id.fetch_add(1, Relaxed);
+        let (outlet, stream) = stream::channel(id, Arc::clone(&handle.shared), place);
+        if request.max_tokens == 0 {
+            outlet.finish(FinishReason::Length);
+            return Ok(stream);
+        }
+        let sequence = Sequence::new(id, request, handle.max_sequence_len, outlet);
+        match handle.mailbox.try_send(sequence) {
+            Ok(()) => handle.shared.wake(),
+            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Stopped),
+            Err(TrySendError::Full(_)) => unreachable!("the mailbox has a slot for each place"),
+        }
+        Ok(stream)
+    }
+
+    /// Counters and gauges as of the engine's last step.
+    pub fn stats(&self) -> Stats {
+        self.inner.shared.stats.read()
+    }
+
+    /// The options in force, after the decoder's bounds.
+    pub fn options(&self) -> &EngineOptions {
+        &self.inner.options
+    }
+
+    /// Ids in a sequence, prompt and output together, at most: the context or the whole KV cache.
+    pub fn max_sequence_len(&self) -> usize {
+        self.inner.max_sequence_len
+    }
+
+    /// False once the engine was stopped or has ended by a fault: it takes nothing more.
+    pub fn is_running(&self) -> bool {
+        !self.inner.shared.is_stopped.load(Acquire)
+    }
+
+    /// Ends all open sequences with [`FinishReason::Aborted`] after the step that is running.
+    pub fn stop(&self) {
+        self.inner.shared.stop();
+    }
+
+    /// Waits until the engine's thread has ended and given its memory back. Call `stop` first.
+    pub fn join(&self) {
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // `run` catches every panic, so this only waits.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Handle {
+    fn validate(&self, request: &SequenceRequest) -> Result<(), SubmitError> {
+        let prompt = request.prompt.len();
+        let max = self.max_sequence_len.saturating_sub(1); // One must be left to sample.
+        if prompt == 0 {
+            return Err(SubmitError::EmptyPrompt);
+        }
+        if prompt > max {
+            return Err(SubmitError::PromptTooLong { prompt, max });
+        }
+        if let Some(&id) = request.prompt.iter().find(|&&id| id as usize >= self.vocab_size) {
+            return Err(SubmitError::InvalidToken(id));
+        }
+        request.sampling.validate(self.vocab_size)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handle { options, shared, .. } = &*self.inner;
+        f.debug_struct("Engine").field("options", options).field("shared", shared).finish()
+    }
+}
+
+/// The engine's thread: turns until it is stopped, sleeps while there is nothing to do.
+fn run(mut core: EngineCore, shared: &Shared) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        while !shared.is_stopped.load(Acquire) {
+            if core.step() == Turn::Idle {
+                // A wake-up since the step makes this return at once.
+                thread::park();
+            }
+        }
+        core.abort_all();
+    }));
+    if outcome.is_err() {
+        // Set before the sequences are dropped, so that their streams end as failed.
+        shared.is_failed.store(true, Release);
+        shared.is_stopped.store(true, Release);
+        tracing::error!("an engine ended by a panic; its sequences fail, it takes no more");
+    }
+}

@@ -1,0 +1,246 @@
+//! Passes over a row of logits, written so that the compiler makes them SIMD.
+//! Promises: results do not depend on the machine: fixed order of additions, own `exp`.
+//! Never knows: what is sampled, and why.
+
+use std::cmp::Ordering;
+use std::f32::consts::LOG2_E;
+
+/// Values handled side by side.
+const LANES: usize = 16;
+
+/// Values between two looks at what was found, so that most of a row is only compared.
+const CHUNK: usize = 512;
+
+/// The highest value and its index, the lowest index among equals. `None` if any value is NaN, or
+/// none is there. One pass.
+pub(super) fn argmax(values: &[f32]) -> Option<(usize, f32)> {
+    let mut best: Option<(usize, f32)> = None;
+    for (index, chunk) in values.chunks(CHUNK).enumerate() {
+        let highest = max_or_nan(chunk);
+        if highest.is_nan() {
+            return None;
+        }
+        if best.is_none_or(|(_, value)| highest > value) {
+            best = Some((index, highest));
+        }
+    }
+    let (chunk, highest) = best?;
+    let start = chunk * CHUNK;
+    let offset = values[start..].iter().position(|&value| value == highest)?;
+    Some((start + offset, highest))
+}
+
+fn max_or_nan(values: &[f32]) -> f32 {
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    let mut has_nan = [false; LANES];
+    let (groups, rest) = values.as_chunks::<LANES>();
+    for group in groups {
+        for lane in 0..LANES {
+            let value = group[lane];
+            highest[lane] = if value > highest[lane] { value } else { highest[lane] };
+            has_nan[lane] |= value.is_nan();
+        }
+    }
+    let is_nan = has_nan.contains(&true) || rest.iter().any(|value| value.is_nan());
+    let highest = highest.into_iter().chain(rest.iter().copied());
+    if is_nan { f32::NAN } else { highest.fold(f32::NEG_INFINITY, f32::max) }
+}
+
+/// How logits become weights: `exp((logit - max) / temperature)`, 0 where that exponent is below
+/// `floor`. The highest logit has weight 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weighting {
+    pub(super) max: f32,
+    pub(super) temperature: f32,
+    pub(super) floor: f32,
+}
+
+impl Weighting {
+    #[inline]
+    pub(super) fn weight(self, logit: f32) -> f32 {
+        let exponent = (logit - self.max) / self.temperature;
+        // Computed even if not wanted: a branch would keep this from being SIMD.
+        let weight = exp(exponent);
+        if exponent >= self.floor { weight } else { 0.0 }
+    }
+
+    /// The sum of all weights.
+    pub(super) fn sum(self, logits: &[f32]) -> f64 {
+        logits.chunks(CHUNK).map(|chunk| self.chunk_sum(chunk)).sum()
+    }
+
+    /// In two loops, of which the first, long one becomes SIMD.
+    fn chunk_sum(self, chunk: &[f32]) -> f64 {
+        let mut weights = [0.0; CHUNK];
+        for (weight, &logit) in weights.iter_mut().zip(chunk) {
+            *weight = self.weight(logit);
+        }
+        let mut sums = [0.0; LANES];
+        for group in weights.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                sums[lane] += f64::from(group[lane]);
+            }
+        }
+        sums.into_iter().sum()
+    }
+
+    /// The sums of the weights, [`CHUNK`] by [`CHUNK`].
+    pub(super) fn chunk_sums(self, logits: &[f32], sums: &mut Vec<f64>) {
+        sums.clear();
+        sums.extend(logits.chunks(CHUNK).map(|chunk| self.chunk_sum(chunk)));
+    }
+
+    /// The index at which the running sum of weights passes `target`, given `chunk_sums`; the last
+    /// with a weight if rounding keeps the sum below it.
+    pub(super) fn find(self, logits: &[f32], chunk_sums: &[f64], mut target: f64) -> Option<usize> {
+        let last_chunk = chunk_sums.len() - chunk_sums.iter().rev().position(|&s| s > 0.0)? - 1;
+        let mut chunk = 0;
+        while chunk < last_chunk && target >= chunk_sums[chunk] {
+            target -= chunk_sums[chunk];
+            chunk += 1;
+        }
+        let start = chunk * CHUNK;
+        let weights = logits[start..].iter().take(CHUNK).map(|&logit| self.weight(logit));
+        let mut found = None;
+        for (offset, weight) in weights.enumerate().filter(|&(_, weight)| weight > 0.0) {
+            found = Some(start + offset);
+            target -= f64::from(weight);
+            if target < 0.0 {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The fewest best values whose weights together reach `target`, in no particular order.
+    ///
+    /// Halves the range that holds the last one until it is found, so that the time is linear,
+    /// however many there are: a flat distribution of one caller must not hold up the others.
+    pub(super) fn reach(self, logits: &[f32], target: f64, found: &mut Vec<(f32, u32)>) {
+        found.clear();
+        found
+            .extend(logits.iter().copied().zip(0..).filter(|&(logit, _)| self.weight(logit) > 0.0));
+        // The weights before `start` are `sum`, below the target; those before `end` reach it.
+        let (mut start, mut end, mut sum) = (0, found.len(), 0.0);
+        while end - start > 1 {
+            let middle = (end - start) / 2;
+            let range = &mut found[start..end];
+            range.select_nth_unstable_by(middle, best_first);
+            let upper: f64 = range[..middle].iter().map(|&(v, _)| f64::from(self.weight(v))).sum();
+            if sum + upper >= target {
+                end = start + middle;
+            } else {
+                sum += upper;
+                start += middle;
+            }
+        }
+        found.truncate(end);
+    }
+}
+
+/// The order of candidates: the highest value first, the lowest index first among equals.
+fn best_first(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+/// The `count` highest values above negative infinity with their indices, the highest first, the
+/// lowest index first among equals. Values must not be NaN. One pass, and a sort of `count`.
+pub(super) fn top(values: &[f32], count: usize, found: &mut Vec<(f32, u32)>) {
+    found.clear();
+    if count == 0 {
+        return;
+    }
+    // Kept up to twice over, so that selecting costs a constant for each kept value.
+    let max_kept = count.saturating_mul(2).max(64);
+    let mut floor = f32::NEG_INFINITY;
+    for (group, start) in values.chunks(LANES).zip((0..).step_by(LANES)) {
+        // Equal values that come later have higher indices and lose: strictly above.
+        if !group.iter().fold(false, |any, &value| any | (value > floor)) {
+            continue;
+        }
+        for (&value, index) in group.iter().zip(start..) {
+            if value > floor {
+                found.push((value, index));
+            }
+        }
+        if found.len() >= max_kept {
+            found.select_nth_unstable_by(count - 1, best_first);
+            found.truncate(count);
+            floor = found[count - 1].0;
+        }
+    }
+    if found.len() > count {
+        found.select_nth_unstable_by(count - 1, best_first);
+        found.truncate(count);
+    }
+    found.sort_unstable_by(best_first);
+}
+
+/// e to the power of `x` for `x <= 0`, within 2 units in the last place; 0 below -87.
+///
+/// Cephes' `expf`: x = n ln 2 + r, a polynomial for e^r, n into the exponent bits. Our own because
+/// the C library's differs between machines, and cannot be done 8 at a time.
+#[inline]
+fn exp(x: f32) -> f32 {
+    /// 1.5 * 2^23: adding it rounds to the nearest integer, which is then in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const COEFFICIENTS: [f32; 6] =
+        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5];
+    let clamped = if x > -87.0 { x } else { -87.0 };
+    let rounded = clamped * LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
+    let polynomial = COEFFICIENTS.into_iter().fold(0.0, |sum, coefficient| sum * r + coefficient);
+    let mantissa = polynomial * r * r + r + 1.0;
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let power = mantissa * f32::from_bits(exponent);
+    if x >= -87.0 { power } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_exact_to_the_last_bits() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-88.0), 0.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        let mut worst = 0f64;
+        for step in 0..200_000 {
+            let x = -87.0 * (step as f32 / 200_000.0);
+            let right = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - right).abs() / right);
+        }
+        assert!(worst < 2.0 * f64::from(f32::EPSILON), "relative error {worst}");
+    }
+
+    #[test]
+    fn argmax_takes_the_lowest_of_equals_and_refuses_nan() {
+        let mut values = vec![0.0; 3000];
+        assert_eq!(argmax(&values), Some((0, 0.0)));
+        for at in [2999, 1700, 1025, 513, 511] {
+            values[at] = 2.0;
+            assert_eq!(argmax(&values), Some((at, 2.0)));
+        }
+        values[2998] = f32::NAN;
+        assert_eq!(argmax(&values), None);
+        assert_eq!(argmax(&[]), None);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), Some((0, f32::NEG_INFINITY)));
+    }
+
+    #[test]
+    fn top_equals_a_full_sort() {
+        let values: Vec<f32> =
+            (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32).collect();
+        let mut sorted: Vec<(f32, u32)> = values.iter().copied().zip(0..).collect();
+        sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut found = Vec::new();
+        for count in [0, 1, 2, 50, 300, 4999, 5000, 9000] {
+            top(&values, count, &mut found);
+            assert_eq!(found, sorted[..count.min(5000)]);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Which sequences run, with how many ids, in which blocks.
+//!
+//! A sequence is queued in its lane, in the batch, or paused because its reader is behind. Only
+//! those in the batch own blocks, so whenever the batch is empty any sequence fits: nothing can
+//! wait for ever. A step's blocks are all taken in `schedule`, before the model runs.
+//!
+//! Memory runs out only when sequences of the batch grow. Then the best served lane's sequence
+//! that was admitted last is preempted: it gives its blocks back, keeps its ids, and computes them
+//! again when it is its lane's turn. An admission leaves a spare block for each sequence of the
+//! batch, so that none is preempted as soon as it came.
+//!
+//! Promises: no row without its block; a preempted sequence emits nothing twice; whoever is not
+//! preempted computes at least one new id in each step that has rows left for it.
+//! Never knows: logits, text, what a lane stands for.
+
+use std::ops::Range;
+
+use super::EngineOptions;
+use super::block_manager::{BlockManager, BlockTable};
+use super::lanes::Lanes;
+use super::request::{FinishReason, SampledToken};
+use super::runner::Part;
+use super::sampler::{SampleError, SamplerState};
+use super::sequence::Sequence;
+use super::stats::Stats;
+use super::stream::Outlet;
+
+/// Service of an id of the prompt that had to be computed, and of one that was sampled: the
+/// weights that the paper on fairness uses (arXiv 2401.00588; see `lanes.rs`).
+const PROMPT_SERVICE: u64 = 1;
+const OUTPUT_SERVICE: u64 = 2;
+
+/// Something a step did to a sequence, named by its id; for traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Taken into the batch, with this many ids found in the prefix cache.
+    Admit(u64, usize),
+    /// Gave its blocks back because others need them.
+    Preempt(u64),
+    /// Gave its blocks back because its reader is behind.
+    Pause(u64),
+    /// Queued again because its reader has caught up.
+    Resume(u64),
+    /// Dropped because its reader is gone.
+    Abort(u64),
+    /// Computes these positions of its prompt, or of all its ids after a preemption.
+    Prefill(u64, Range<usize>),
+    /// Computes its last id.
+    Decode(u64),
+    /// Ended.
+    Finish(u64, FinishReason),
+}
+
+/// Positions of one sequence of the batch.
+#[derive(Debug)]
+struct Rows {
+    index: usize,
+    rows: Range<usize>,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Scheduler {
+    max_batch: usize,
+    max_step_tokens: usize,
+    waiting: Lanes<Sequence>,
+    /// The batch; after `schedule`, the least served lane's first, and the next victim last.
+    running: Vec<Sequence>,
+    paused: Vec<Sequence>,
+    blocks: BlockManager,
+    /// This step's rows, in the order of the model's batch.
+    scheduled: Vec<Rows>,
+    num_admissions: u64,
+    /// Readers that are still to be told that it is over.
+    ended: Vec<(Outlet, FinishReason)>,
+    actions: Vec<Action>,
+    /// Only the counters; `stats` adds the gauges.
+    counters: Stats,
+}
+
+impl Scheduler {
+    pub(super) fn new(options: &EngineOptions) -> Self {
+        Self {
+            max_batch: options.max_batch,
+            max_step_tokens: options.max_step_tokens,
+            waiting: Lanes::default(),
+            running: Vec::new(),
+            paused: Vec::new(),
+            blocks: BlockManager::new(options.num_blocks, options.prefix_cache),
+            scheduled: Vec::new(),
+            num_admissions: 0,
+            ended: Vec::new(),
+            actions: Vec::new(),
+            counters: Stats::default(),
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, sequence: Sequence) {
+        self.waiting.enter(sequence.lane, sequence);
+    }
+
+    /// Chooses the next step's rows. False: there is nothing to run until someone submits or reads.
+    pub(super) fn schedule(&mut self) -> bool {
+        self.actions.clear();
+        self.scheduled.clear();
+        self.drop_aborted();
+        self.resume_paused();
+        self.grow_running();
+        self.admit_waiting();
+        self.choose_rows();
+        !self.scheduled.is_empty()
+    }
+
+    /// The step's rows as the model needs them.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.scheduled.iter().map(|Rows { index, rows }| {
+            let sequence = &self.running[*index];
+            Part {
+                ids: &sequence.ids,
+                rows: rows.clone(),
+                table: &sequence.table,
+                wants_logits: sequence.samples_at(rows.end),
+            }
+        })
+    }
+
+    /// For each row of logits, in order, what its choice depends on.
+    pub(super) fn samplings(&self) -> impl Iterator<Item = &SamplerState> {
+        self.scheduled.iter().filter_map(|Rows { index, rows }| {
+            let sequence = &self.running[*index];
+            sequence.samples_at(rows.end).then_some(&sequence.sampling)
+        })
+    }
+
+    /// Takes over what the step computed: keeps full blocks, emits tokens, ends and pauses
+    /// sequences. `tokens`: one for each of `samplings`.
+    pub(super) fn commit(
+        &mut self,
+        tokens: impl Iterator<Item = Result<SampledToken, SampleError>>,
+    ) {
+        let mut tokens = tokens;
+        for Rows { index, rows } in &self.scheduled {
+            let sequence = &mut self.running[*index];
+            let samples = sequence.samples_at(rows.end);
+            sequence.computed = rows.end;
+            let newly_served = rows.end.min(sequence.prompt_len).saturating_sub(sequence.served);
+            sequence.served += newly_served;
+            self.waiting.charge(sequence.lane, PROMPT_SERVICE * newly_served as u64);
+            self.blocks.keep_full(&mut sequence.table, &sequence.ids[..rows.end]);
+            if !samples {
+                continue;
+            }
+            match tokens.next().expect("a token for each row of logits") {
+                Ok(token) => {
+                    if sequence.accept(token) {
+                        self.counters.generated_tokens += 1;
+                        self.waiting.charge(sequence.lane, OUTPUT_SERVICE);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(sequence = sequence.id, %error, "no token can be sampled");
+                    sequence.ending = Some(FinishReason::Failed);
+                }
+            }
+        }
+        self.counters.steps += 1;
+        self.remove_ended();
+        self.pause_unread();
+    }
+
+    /// Ends every sequence of the step: the model failed, and what their blocks hold is unknown.
+    pub(super) fn fail(&mut self) {
+        for Rows { index, .. } in &self.scheduled {
+            self.running[*index].ending = Some(FinishReason::Failed);
+        }
+        self.counters.failed_steps += 1;
+        self.remove_ended();
+    }
+
+    /// Ends every sequence there is.
+    pub(super) fn abort_all(&mut self) {
+        for sequence in &mut self.running {
+            sequence.ending = Some(FinishReason::Aborted);
+        }
+        self.remove_ended();
+        for sequence in self.waiting.drain().chain(self.paused.drain(..)) {
+            self.ended.push((sequence.outlet, FinishReason::Aborted));
+        }
+    }
+
+    /// Tells the readers of what has ended. Last of all, so that whoever is told finds the memory
+    /// and the figures as they are without it.
+    pub(super) fn announce(&mut self) {
+        for (outlet, reason) in self.ended.drain(..) {
+            outlet.finish(reason);
+        }
+    }
+
+    /// What the last step did, in order.
+    pub(super) fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            waiting: self.waiting.num_waiting(),
+            running: self.running.len(),
+            paused: self.paused.len(),
+            blocks: self.blocks.counts(),
+            ..self.counters
+        }
+    }
+
+    /// The service a lane has had.
+    pub(super) fn service(&self, lane: u64) -> u64 {
+        self.waiting.service(lane)
+    }
+
+    /// Proves that the blocks' books are right. Panics if not.
+    pub(super) fn check(&self) {
+        self.blocks.check(self.running.iter().map(|sequence| &sequence.table));
+        assert!(self.running.len() <= self.max_batch);
+        for sequence in &self.running {
+            assert!(sequence.computed < sequence.ids.len());
+            assert!(sequence.computed <= sequence.table.capacity());
+        }
+    }
+
+    fn drop_aborted(&mut self) {
+        let Self { waiting, running, paused, blocks, actions, .. } = self;
+        let gone = |sequence: &mut Sequence| sequence.outlet.is_closed();
+        for sequence in running.extract_if(.., gone) {
+            actions.push(Action::Abort(sequence.id));
+            blocks.release(sequence.table);
+            waiting.leave(sequence.lane);
+        }
+        for sequence in paused.extract_if(.., gone) {
+            actions.push(Action::Abort(sequence.id));
+            waiting.leave(sequence.lane);
+        }
+        waiting.remove_if(|sequence| {
+            let is_gone = sequence.outlet.is_closed();
+            if is_gone {
+                actions.push(Action::Abort(sequence.id));
+            }
+            is_gone
+        });
+    }
+
+    fn resume_paused(&mut self) {
+        let Self { waiting, paused, actions, .. } = self;
+        for sequence in paused.extract_if(.., |sequence| sequence.outlet.try_resume()) {
+            actions.push(Action::Resume(sequence.id));
+            waiting.put_back(sequence.lane, sequence);
+        }
+    }
+
+    /// Gives every sequence of the batch the block that its newest id needs, from the least served
+    /// lane's on; whoever is at the other end pays for it.
+    fn grow_running(&mut self) {
+        let waiting = &self.waiting;
+        self.running.sort_by_key(|s| (waiting.service(s.lane), s.admission));
+        let mut index = 0;
+        while index < self.running.len() {
+            let Sequence { table, ids, .. } = &self.running[index];
+            let needs_block = table.capacity() < ids.len();
+            if needs_block && !self.blocks.grow(&mut self.running[index].table) {
+                // Perhaps this one itself; then the loop ends here.
+                let victim = self.running.pop().expect("one is at the index");
+                self.preempt(victim);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn preempt(&mut self, mut victim: Sequence) {
+        self.blocks.release(victim.take_blocks());
+        self.counters.preemptions += 1;
+        self.actions.push(Action::Preempt(victim.id));
+        self.waiting.put_back(victim.lane, victim);
+    }
+
+    /// Takes sequences in while there is a place and memory, from the lane with the least service,
+    /// what it has been promised included: the prompts in the batch.
+    fn admit_waiting(&mut self) {
+        while self.running.len() < self.max_batch {
+            let promised = |lane| {
+                let of_lane = self.running.iter().filter(|sequence| sequence.lane == lane);
+                PROMPT_SERVICE * of_lane.map(|sequence| sequence.unserved() as u64).sum::<u64>()
+            };
+            let Some((lane, sequence)) = self.waiting.peek(promised) else { break };
+            if !self.has_rows_for(lane) {
+                break;
+            }
+            // A spare block for each sequence there would be, but for one that is alone.
+            let num_running = self.running.len();
+            let headroom = if num_running == 0 { 0 } else { num_running + 1 };
+            let Some(admitted) = self.blocks.admit(&sequence.ids, headroom) else { break };
+            let sequence = self.waiting.take(lane).expect("it was just there");
+            self.start(sequence, admitted);
+        }
+    }
+
+    /// Whether a newcomer of this lane has something to do: the prompts in the batch leave part of
+    /// the step free, or all are of other lanes that are served at least as well.
+    fn has_rows_for(&self, lane: u64) -> bool {
+        let prefills = || self.running.iter().filter(|sequence| sequence.remaining() > 1);
+        let num_single = self.running.len() - prefills().count();
+        let num_rows = prefills().map(Sequence::remaining).sum::<usize>() + num_single;
+        let service = self.waiting.service(lane);
+        num_rows < self.max_step_tokens
+            || prefills().all(|s| s.lane != lane && self.waiting.service(s.lane) >= service)
+    }
+
+    fn start(&mut self, mut sequence: Sequence, (table, num_cached): (BlockTable, usize)) {
+        if sequence.admission.is_none() {
+            sequence.outlet.set_cached_tokens(num_cached);
+            self.counters.prompt_tokens += sequence.prompt_len as u64;
+            self.counters.cached_tokens += num_cached as u64;
+        }
+        sequence.table = table;
+        sequence.computed = num_cached;
+        sequence.served = sequence.served.max(num_cached);
+        sequence.admission = Some(self.num_admissions);
+        self.num_admissions += 1;
+        self.actions.push(Action::Admit(sequence.id, num_cached));
+        self.running.push(sequence);
+    }
+
+    /// One row for each sequence with one id to compute; the rest of the step for the others, the
+    /// least served lane's first.
+    fn choose_rows(&mut self) {
+        let Self { waiting, running, scheduled, actions, .. } = self;
+        running.sort_by_key(|s| (waiting.service(s.lane), s.admission));
+        let mut room = self.max_step_tokens;
+        for is_short in [true, false] {
+            for (index, sequence) in running.iter().enumerate() {
+                let remaining = sequence.remaining();
+                let num_rows = remaining.min(room);
+                if (remaining == 1) != is_short || num_rows == 0 {
+                    continue;
+                }
+                room -= num_rows;
+                let rows = sequence.computed..sequence.computed + num_rows;
+                actions.push(if sequence.is_decode(&rows) {
+                    Action::Decode(sequence.id)
+                } else {
+                    Action::Prefill(sequence.id, rows.clone())
+                });
+                scheduled.push(Rows { index, rows });
+            }
+        }
+    }
+
+    fn remove_ended(&mut self) {
+        let Self { waiting, running, blocks, actions, ended, .. } = self;
+        for sequence in running.extract_if(.., |sequence| sequence.ending.is_some()) {
+            let Sequence { id, lane, table, outlet, ending, .. } = sequence;
+            let reason = ending.expect("this is what was asked for");
+            actions.push(Action::Finish(id, reason));
+            blocks.release(table);
+            waiting.leave(lane);
+            ended.push((outlet, reason));
+        }
+    }
+
+    /// Takes sequences out of the batch whose readers have no room for another token. They give
+    /// their blocks back: what a reader leaves lying must not cost others memory.
+    fn pause_unread(&mut self) {
+        let Self { running, paused, blocks, actions, counters, .. } = self;
+        let is_unread = |s: &mut Sequence| !s.outlet.has_room() && s.outlet.pause();
+        for mut sequence in running.extract_if(.., is_unread) {
+            actions.push(Action::Pause(sequence.id));
+            blocks.release(sequence.take_blocks());
+            counters.pauses += 1;
+            paused.push(sequence);
+        }
+    }
+}

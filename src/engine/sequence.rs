@@ -1,0 +1,105 @@
+//! One sequence in the engine: its ids so far and how many of them are computed.
+//! Promises: sampled ids stay when its blocks are taken away, and none is emitted twice.
+//! Never knows: other sequences, the batch.
+
+use std::ops::Range;
+
+use super::block_manager::BlockTable;
+use super::request::{FinishReason, SampledToken, SequenceRequest};
+use super::sampler::SamplerState;
+use super::stream::Outlet;
+
+/// A sequence, wherever it is: queued, in the batch or paused.
+///
+/// ```text
+/// ids  [0, prompt_len)         the prompt
+///      [prompt_len, len)       sampled, and emitted already
+///      [0, computed)           in the KV cache
+///      [computed, len)         to compute; the last one's logits give the next id
+/// ```
+/// There is no state "prefill" or "decode": a sequence that decodes has one id to compute, one
+/// that was preempted has all of them, its sampled ids included.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) id: u64,
+    pub(super) lane: u64,
+    /// The prompt, then what was sampled.
+    pub(super) ids: Vec<u32>,
+    pub(super) prompt_len: usize,
+    /// Number of its admission to the batch; the last admitted are the first preempted.
+    pub(super) admission: Option<u64>,
+    pub(super) table: BlockTable,
+    pub(super) computed: usize,
+    /// Ids of the prompt that count as service to the lane, or were found in the cache: computing
+    /// them again after a preemption is no service.
+    pub(super) served: usize,
+    pub(super) sampling: SamplerState,
+    /// Set when it has ended; it leaves the batch at the end of the step.
+    pub(super) ending: Option<FinishReason>,
+    pub(super) outlet: Outlet,
+    max_len: usize,
+}
+
+impl Sequence {
+    /// `max_len`: ids that it may grow to, prompt included.
+    pub(super) fn new(id: u64, request: SequenceRequest, max_len: usize, outlet: Outlet) -> Self {
+        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling } = request;
+        let prompt_len = prompt.len();
+        let sampling = SamplerState::new(sampling, stop_ids, &prompt);
+        Self {
+            id,
+            lane,
+            ids: prompt,
+            prompt_len,
+            admission: None,
+            table: BlockTable::default(),
+            computed: 0,
+            served: 0,
+            sampling,
+            ending: None,
+            outlet,
+            max_len: prompt_len.saturating_add(max_tokens).min(max_len),
+        }
+    }
+
+    /// Ids still to compute; never 0 between steps.
+    pub(super) fn remaining(&self) -> usize {
+        self.ids.len() - self.computed
+    }
+
+    /// Its blocks, to give back: what they hold is to be computed again.
+    pub(super) fn take_blocks(&mut self) -> BlockTable {
+        self.computed = 0;
+        std::mem::take(&mut self.table)
+    }
+
+    /// Ids of the prompt that will still count as service.
+    pub(super) fn unserved(&self) -> usize {
+        self.prompt_len.saturating_sub(self.served)
+    }
+
+    /// Whether computing up to `end` yields logits to sample from.
+    pub(super) fn samples_at(&self, end: usize) -> bool {
+        end == self.ids.len()
+    }
+
+    /// Whether these rows are the computation of one sampled id, not of a prompt.
+    pub(super) fn is_decode(&self, rows: &Range<usize>) -> bool {
+        rows.len() == 1 && rows.start >= self.prompt_len && self.samples_at(rows.end)
+    }
+
+    /// Takes a sampled token: emits it, or notes the ending. True if it was emitted.
+    pub(super) fn accept(&mut self, token: SampledToken) -> bool {
+        if self.sampling.is_stop(token.id) {
+            self.ending = Some(FinishReason::Stop);
+            return false;
+        }
+        self.ids.push(token.id);
+        self.sampling.push(token.id);
+        if self.ids.len() == self.max_len {
+            self.ending = Some(FinishReason::Length);
+        }
+        self.outlet.send(token);
+        true
+    }
+}

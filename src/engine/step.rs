@@ -1,0 +1,125 @@
+//! One turn of the engine: read the mailbox, choose a batch, run it, sample, hand the tokens out.
+//! Promises: no waiting and no clock in here: the same submissions between the same steps give the
+//! same steps. A model's error ends the sequences of its batch, and only those.
+//! Never knows: the thread it runs in.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use super::request::SampledToken;
+use super::runner::Runner;
+use super::sampler::{SampleError, Sampler};
+use super::scheduler::{Action, Scheduler};
+use super::sequence::Sequence;
+use super::stats::Stats;
+use super::{EngineOptions, Shared};
+use crate::model::Decoder;
+
+/// What a step was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A batch ran; there may be more to do at once.
+    Ran,
+    /// Nothing to run until a sequence is submitted, read or dropped.
+    Idle,
+}
+
+/// The engine without its thread. [`super::Engine::without_thread`] makes one.
+#[derive(Debug)]
+pub struct EngineCore {
+    inbox: Receiver<Sequence>,
+    scheduler: Scheduler,
+    runner: Runner,
+    sampler: Sampler,
+    /// This step's tokens; kept for its memory.
+    tokens: Vec<Result<SampledToken, SampleError>>,
+    turns: u64,
+    name: String,
+    shared: Arc<Shared>,
+}
+
+impl EngineCore {
+    pub(super) fn new(
+        decoder: Decoder,
+        options: &EngineOptions,
+        inbox: Receiver<Sequence>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let scheduler = Scheduler::new(options);
+        shared.stats.publish(scheduler.stats());
+        Self {
+            inbox,
+            scheduler,
+            runner: Runner::new(decoder),
+            sampler: Sampler::default(),
+            tokens: Vec::new(),
+            turns: 0,
+            name: options.name.clone(),
+            shared,
+        }
+    }
+
+    /// One turn. A panic of the model passes through; the core must not be used after it.
+    pub fn step(&mut self) -> Turn {
+        while let Ok(sequence) = self.inbox.try_recv() {
+            self.scheduler.enqueue(sequence);
+        }
+        let turn = if self.scheduler.schedule() {
+            self.run_scheduled();
+            Turn::Ran
+        } else {
+            // Linear in the blocks, which a caller in a hurry would notice in a large pool.
+            if cfg!(debug_assertions) {
+                self.scheduler.check();
+            }
+            Turn::Idle
+        };
+        self.turns += 1;
+        self.conclude();
+        turn
+    }
+
+    fn run_scheduled(&mut self) {
+        let vocab_size = self.runner.vocab_size();
+        match self.runner.forward(self.scheduler.parts()) {
+            Ok(logits) => {
+                let rows = logits.chunks_exact(vocab_size).zip(self.scheduler.samplings());
+                self.tokens.extend(rows.map(|(row, state)| self.sampler.sample(row, state)));
+                self.scheduler.commit(self.tokens.drain(..));
+            }
+            Err(error) => {
+                tracing::error!(engine = self.name, %error, "the model failed on a batch");
+                self.scheduler.fail();
+            }
+        }
+    }
+
+    /// Ends every open sequence with [`super::FinishReason::Aborted`].
+    pub fn abort_all(&mut self) {
+        while let Ok(sequence) = self.inbox.try_recv() {
+            self.scheduler.enqueue(sequence);
+        }
+        self.scheduler.abort_all();
+        self.conclude();
+    }
+
+    fn conclude(&mut self) {
+        self.shared.stats.publish(Stats { turns: self.turns, ..self.scheduler.stats() });
+        self.scheduler.announce();
+    }
+
+    /// What the last step did, in order.
+    pub fn actions(&self) -> &[Action] {
+        self.scheduler.actions()
+    }
+
+    /// The service that a lane has had: ids computed for it, sampled ones counted twice.
+    pub fn service(&self, lane: u64) -> u64 {
+        self.scheduler.service(lane)
+    }
+
+    /// Proves that every block is free, cached or owned, as the sequences say. Panics if not.
+    pub fn check(&self) {
+        self.scheduler.check();
+    }
+}

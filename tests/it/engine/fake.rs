@@ -1,0 +1,197 @@
+//! A model whose keys and values are token ids.
+//!
+//! It writes what it knows of each row into the row's slot and reads all slots up to the row's
+//! position back through the block table, in two layers: the second one's values depend on all that
+//! was read in the first. Its logits are a hash of what it read at last. So any fault in blocks,
+//! chunks, preemption or prefix cache is a wrong token, in microseconds, without weights.
+
+use std::sync::Arc;
+
+use mizan::engine::sampler::{Sampler, SamplerState};
+use mizan::engine::{
+    Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
+    SequenceRequest, SequenceStream,
+};
+use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError};
+
+pub(super) const VOCAB: usize = 61;
+pub(super) const MAX_CONTEXT: usize = 4096;
+const NUM_LAYERS: usize = 2;
+/// A batch with this id fails, or panics.
+pub(super) const FAILS: u32 = 59;
+pub(super) const PANICS: u32 = 60;
+
+#[derive(Debug)]
+struct FakeExecutor {
+    /// For each layer and slot: the position it was written for, and what.
+    slots: Vec<Vec<(u32, u64)>>,
+    hidden: Vec<u64>,
+    logits: Vec<f32>,
+}
+
+/// A decoder of the fake model with this many blocks.
+pub(super) fn decoder(num_blocks: usize) -> Decoder {
+    let slots = vec![vec![(u32::MAX, 0); num_blocks * BLOCK_SIZE]; NUM_LAYERS];
+    let executor = FakeExecutor { slots, hidden: Vec::new(), logits: Vec::new() };
+    let shape = DecoderShape {
+        num_layers: NUM_LAYERS,
+        vocab_size: VOCAB,
+        num_blocks,
+        max_tokens: 4096,
+        max_outputs: 64,
+        max_context: MAX_CONTEXT,
+    };
+    Decoder::new(Box::new(executor), shape)
+}
+
+/// Plenty of everything; a test takes away what it is about.
+pub(super) fn options(num_blocks: usize) -> EngineOptions {
+    EngineOptions {
+        max_batch: 8,
+        max_step_tokens: 64,
+        max_waiting: 1000,
+        num_blocks,
+        prefix_cache: true,
+        name: "test".to_owned(),
+    }
+}
+
+pub(super) fn start(options: EngineOptions) -> Engine {
+    Engine::start(decoder(options.num_blocks), options).expect("a thread")
+}
+
+pub(super) fn by_hand(options: EngineOptions) -> (Engine, EngineCore) {
+    Engine::without_thread(decoder(options.num_blocks), options)
+}
+
+/// A greedy request in lane 0.
+pub(super) fn request(prompt: Vec<u32>, max_tokens: usize) -> SequenceRequest {
+    SequenceRequest {
+        lane: 0,
+        prompt,
+        max_tokens,
+        stop_ids: Arc::new([]),
+        sampling: SamplingParams::default(),
+    }
+}
+
+/// A prompt that has no block in common with another number's.
+pub(super) fn prompt(number: u32, len: usize) -> Vec<u32> {
+    (0..len as u32).map(|i| (number * 7 + i * (number + 1)) % 53).collect()
+}
+
+/// What the request must yield, as a plain function of its ids.
+pub(super) fn expected(request: &SequenceRequest) -> (Vec<SampledToken>, FinishReason) {
+    let SequenceRequest { prompt, max_tokens, stop_ids, sampling, .. } = request;
+    let mut state = SamplerState::new(sampling.clone(), Arc::clone(stop_ids), prompt);
+    let mut sampler = Sampler::default();
+    let (mut ids, mut tokens) = (prompt.clone(), Vec::new());
+    while tokens.len() < *max_tokens {
+        let token = sampler.sample(&logits_after(&ids), &state).expect("finite logits");
+        if state.is_stop(token.id) {
+            return (tokens, FinishReason::Stop);
+        }
+        state.push(token.id);
+        ids.push(token.id);
+        tokens.push(token);
+    }
+    (tokens, FinishReason::Length)
+}
+
+/// All that is left in a stream; panics if it does not end.
+pub(super) fn read_all(stream: &mut SequenceStream) -> (Vec<SampledToken>, FinishReason) {
+    let mut tokens = Vec::new();
+    loop {
+        match stream.blocking_next().expect("a stream ends with `Finished`") {
+            Event::Token(token) => tokens.push(token),
+            Event::Finished(reason) => {
+                assert_eq!(stream.blocking_next(), None);
+                return (tokens, reason);
+            }
+        }
+    }
+}
+
+pub(super) fn logits_after(ids: &[u32]) -> Vec<f32> {
+    let mut values: Vec<u64> = ids.iter().map(|&id| u64::from(id)).collect();
+    for layer in 0..NUM_LAYERS {
+        let mut read = START;
+        for value in &mut values {
+            read = fold(read, *value);
+            *value = read ^ layer as u64;
+        }
+    }
+    logits(*values.last().expect("ids")).collect()
+}
+
+const START: u64 = 0x6d69_7a61_6e00;
+
+fn fold(hash: u64, value: u64) -> u64 {
+    let mixed = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 29)
+}
+
+fn logits(hash: u64) -> impl Iterator<Item = f32> {
+    (0..VOCAB as u64).map(move |id| {
+        let random = fold(fold(hash, id), 1) >> 40;
+        // The two ids that break the model are never predicted.
+        if id >= u64::from(FAILS) { -100.0 } else { random as f32 / (1 << 24) as f32 * 9.0 }
+    })
+}
+
+impl Executor for FakeExecutor {
+    fn embed(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
+        assert!(!batch.tokens.contains(&PANICS), "this is a test of panics");
+        if batch.tokens.contains(&FAILS) {
+            return Err(ModelError::Executor("this is a test of errors".to_owned()));
+        }
+        self.hidden.clear();
+        self.hidden.extend(batch.tokens.iter().map(|&id| u64::from(id)));
+        Ok(())
+    }
+
+    fn norm_qkv(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        for (row, &slot) in batch.slots.iter().enumerate() {
+            self.slots[layer][slot as usize] = (batch.positions[row], self.hidden[row]);
+        }
+        Ok(())
+    }
+
+    fn attention(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        for sequence in &batch.sequences {
+            let table = batch.block_table(sequence);
+            for row in sequence.rows.clone() {
+                let mut read = START;
+                for position in 0..=batch.positions[row as usize] {
+                    let at = position as usize;
+                    let slot = table[at / BLOCK_SIZE] as usize * BLOCK_SIZE + at % BLOCK_SIZE;
+                    let (written_for, value) = self.slots[layer][slot];
+                    assert_eq!(written_for, position, "slot {slot} was written for another place");
+                    read = fold(read, value);
+                }
+                self.hidden[row as usize] = read ^ layer as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn attention_output(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn gate_up(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn down(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
+        self.logits.clear();
+        for &row in &batch.outputs {
+            self.logits.extend(logits(self.hidden[row as usize]));
+        }
+        Ok(&self.logits)
+    }
+}

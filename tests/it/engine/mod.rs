@@ -1,0 +1,11 @@
+//! The engine: simulated with a model whose every fault is a wrong token, traced, sampled, and at
+//! last on a real model.
+
+mod blocks;
+mod fairness;
+mod fake;
+mod handle;
+mod real;
+mod sampler;
+mod simulation;
+mod trace;

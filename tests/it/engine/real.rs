@@ -1,0 +1,120 @@
+//! Determinism on a real model: what else the engine does changes no bit of a sequence's logits.
+
+use std::sync::Arc;
+
+use mizan::engine::{
+    Engine, EngineCore, EngineOptions, FinishReason, SampledToken, SamplingParams, SequenceRequest,
+    Turn,
+};
+use mizan::model::executor::cpu::CpuExecutor;
+use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
+
+use super::fake::read_all;
+use crate::support::models;
+
+const NUM_REQUESTS: usize = 8;
+/// Long enough for every sequence to outgrow its first blocks by two.
+const LONG: usize = 28;
+/// Its beginning, where that shows as much.
+const SHORT: usize = 8;
+/// Enough for all requests at once.
+const PLENTY: usize = 64;
+
+/// How a run differs from one sequence alone in an empty engine.
+struct Around {
+    max_batch: usize,
+    max_step_tokens: usize,
+    num_blocks: usize,
+    prefix_cache: bool,
+}
+
+const ALONE: Around =
+    Around { max_batch: 1, max_step_tokens: 256, num_blocks: PLENTY, prefix_cache: false };
+
+/// Stepped by hand, so that every run takes the same steps.
+fn start(model: &Arc<Model>, around: &Around) -> (Engine, EngineCore) {
+    let limits = ExecutorLimits {
+        max_tokens: around.max_step_tokens,
+        max_outputs: around.max_batch,
+        num_blocks: around.num_blocks,
+        threads: 2,
+    };
+    let executor = CpuExecutor::new(Arc::clone(model), limits).expect("memory for an executor");
+    let shape = DecoderShape::new(&model.config, &limits);
+    let options = EngineOptions {
+        max_batch: around.max_batch,
+        max_step_tokens: around.max_step_tokens,
+        max_waiting: 100,
+        num_blocks: around.num_blocks,
+        prefix_cache: around.prefix_cache,
+        name: "determinism".to_owned(),
+    };
+    Engine::without_thread(Decoder::new(Box::new(executor), shape), options)
+}
+
+/// Prompts of 18 to 53 ids that start alike, greedy and sampled by turns.
+fn requests(vocab_size: usize, max_tokens: usize) -> Vec<SequenceRequest> {
+    let id = |random: usize| (random * 7919 % vocab_size) as u32;
+    let request = |number: usize| SequenceRequest {
+        lane: number as u64 % 3,
+        prompt: (0..18 + 5 * number).map(|at| id(if at < 17 { at } else { at + number })).collect(),
+        max_tokens,
+        stop_ids: Arc::new([]),
+        sampling: SamplingParams {
+            temperature: if number % 2 == 0 { 0.0 } else { 0.9 },
+            top_p: 0.95,
+            repetition_penalty: if number % 4 == 3 { 1.1 } else { 1.0 },
+            seed: number as u64,
+            // Equal to the last bit, so that a difference shows before it changes a token.
+            top_logprobs: Some(2),
+            ..SamplingParams::default()
+        },
+    };
+    (0..NUM_REQUESTS).map(request).collect()
+}
+
+fn run_all(
+    (engine, core): &mut (Engine, EngineCore),
+    requests: &[SequenceRequest],
+) -> Vec<Vec<SampledToken>> {
+    let submit = |request: &SequenceRequest| engine.submit(request.clone()).expect("a place");
+    let mut streams: Vec<_> = requests.iter().map(submit).collect();
+    while core.step() == Turn::Ran {}
+    let read = streams.iter_mut().map(|stream| {
+        let (tokens, reason) = read_all(stream);
+        assert_eq!(reason, FinishReason::Length);
+        tokens
+    });
+    read.collect()
+}
+
+#[test]
+fn the_same_request_gives_the_same_logits_whatever_else_runs() {
+    let path = models::path("smollm2-135m-instruct");
+    let model = Arc::new(Model::open(&path).expect("the model opens"));
+    let [long, short] = [LONG, SHORT].map(|len| requests(model.config.vocab_size, len));
+    let expected_long = run_all(&mut start(&model, &ALONE), &long);
+    assert!(expected_long.iter().all(|tokens| tokens.len() == LONG));
+    let expected: Vec<_> = expected_long.iter().map(|tokens| tokens[..SHORT].to_vec()).collect();
+
+    let batch = Around { max_batch: NUM_REQUESTS, ..ALONE };
+    assert_eq!(run_all(&mut start(&model, &batch), &short), expected, "in a batch");
+    for max_step_tokens in [1, 7, 64] {
+        let max_batch = NUM_REQUESTS.min(max_step_tokens);
+        let chunked = Around { max_batch, max_step_tokens, ..ALONE };
+        let tokens = run_all(&mut start(&model, &chunked), &short);
+        assert_eq!(tokens, expected, "in chunks of {max_step_tokens}");
+    }
+
+    let tiny = Around { num_blocks: 8, ..batch };
+    let mut engine = start(&model, &tiny);
+    assert_eq!(run_all(&mut engine, &long), expected_long, "preempted");
+    assert!(engine.0.stats().preemptions > 0, "the pool was large enough for all");
+
+    let cached = Around { prefix_cache: true, ..batch };
+    let mut engine = start(&model, &cached);
+    for round in ["while others compute the prefix", "from the prefix cache"] {
+        assert_eq!(run_all(&mut engine, &short), expected, "{round}");
+    }
+    assert!(engine.0.stats().cached_tokens as usize >= NUM_REQUESTS * 16);
+}

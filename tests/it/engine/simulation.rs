@@ -1,0 +1,255 @@
+//! The engine under seeded arrivals, departures and slow readers, in pools too small for comfort:
+//! whatever happens around it, a sequence yields the plain function of its ids.
+
+use mizan::engine::sampler::uniform;
+use mizan::engine::{
+    Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
+    SequenceRequest, SequenceStream, SubmitError, Turn,
+};
+use mizan::model::BLOCK_SIZE;
+
+use super::fake::{self, VOCAB};
+
+#[test]
+fn every_output_is_the_plain_function_of_its_ids() {
+    let mut seen = Seen::default();
+    for seed in 0..200 {
+        Simulation::new(seed).run(&mut seen);
+    }
+    // The simulation is worth something only if it reaches all this.
+    let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops } = seen;
+    for (what, count) in [
+        ("preemptions", preemptions),
+        ("cached prompts", cached),
+        ("pauses", pauses),
+        ("resumes", resumes),
+        ("aborts", aborts),
+        ("refused for a full queue", refused),
+        ("endings by a stop id", stops),
+    ] {
+        assert!(count >= 50, "only {count} {what}");
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    preemptions: usize,
+    cached: usize,
+    pauses: usize,
+    resumes: usize,
+    aborts: usize,
+    refused: usize,
+    stops: usize,
+}
+
+struct Simulation {
+    seed: u64,
+    num_random: u64,
+    engine: Engine,
+    core: EngineCore,
+    readers: Vec<Reader>,
+}
+
+struct Reader {
+    request: SequenceRequest,
+    stream: SequenceStream,
+    tokens: Vec<SampledToken>,
+    ending: Option<FinishReason>,
+    is_slow: bool,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut draws = 0;
+        let mut draw = |low: usize, high: usize| {
+            draws += 1;
+            low + (uniform(seed, draws) * (high - low) as f64) as usize
+        };
+        let options = EngineOptions {
+            max_batch: draw(1, 9),
+            max_step_tokens: draw(1, 40),
+            max_waiting: draw(1, 8),
+            num_blocks: draw(2, 40),
+            prefix_cache: draw(0, 3) > 0,
+            ..fake::options(0)
+        };
+        let (engine, core) = fake::by_hand(options);
+        Self { seed, num_random: 1000, engine, core, readers: Vec::new() }
+    }
+
+    /// A number in `[low, high)`.
+    fn draw(&mut self, low: usize, high: usize) -> usize {
+        self.num_random += 1;
+        low + (uniform(self.seed, self.num_random) * (high - low) as f64) as usize
+    }
+
+    fn run(mut self, seen: &mut Seen) {
+        for _ in 0..300 {
+            match self.draw(0, 60) {
+                0..=14 => self.submit(seen),
+                15 => self.drop_one(),
+                _ => {}
+            }
+            self.step(seen);
+            for index in 0..self.readers.len() {
+                let is_reading = !self.readers[index].is_slow || self.draw(0, 250) == 0;
+                if is_reading {
+                    let most = self.draw(1, 100);
+                    self.readers[index].read(most);
+                }
+            }
+        }
+        // Now everyone reads, and everything ends.
+        for _ in 0..20_000 {
+            if self.step(seen) == Turn::Idle && self.readers.iter().all(|r| r.ending.is_some()) {
+                break;
+            }
+            for reader in &mut self.readers {
+                reader.read(usize::MAX);
+            }
+        }
+        for reader in &self.readers {
+            let (tokens, ending) = fake::expected(&reader.request);
+            assert_eq!(reader.ending, Some(ending), "seed {}, {:?}", self.seed, reader.request);
+            assert_eq!(reader.tokens, tokens, "seed {}, {:?}", self.seed, reader.request);
+            seen.cached += usize::from(reader.stream.cached_tokens() > 0);
+            seen.stops += usize::from(ending == FinishReason::Stop);
+        }
+        let blocks = self.engine.stats().blocks;
+        assert_eq!(blocks.owned, 0);
+        assert_eq!(blocks.free + blocks.cached, blocks.total);
+    }
+
+    fn step(&mut self, seen: &mut Seen) -> Turn {
+        let turn = self.core.step();
+        self.core.check();
+        for action in self.core.actions() {
+            match action {
+                Action::Preempt(_) => seen.preemptions += 1,
+                Action::Pause(_) => seen.pauses += 1,
+                Action::Resume(_) => seen.resumes += 1,
+                Action::Abort(_) => seen.aborts += 1,
+                _ => {}
+            }
+        }
+        turn
+    }
+
+    fn submit(&mut self, seen: &mut Seen) {
+        let max_len = self.engine.max_sequence_len();
+        let prompt_len = self.draw(1, max_len);
+        // Few families of prompts, so that many start alike and part somewhere.
+        let family = self.draw(0, 3) as u32;
+        let mut prompt = fake::prompt(family, prompt_len);
+        let parting = self.draw(0, 2 * prompt_len);
+        for id in prompt.iter_mut().skip(parting) {
+            *id = (*id + 1) % 50;
+        }
+        let has_stops = self.draw(0, 2) == 0;
+        let request = SequenceRequest {
+            lane: self.draw(0, 3) as u64,
+            max_tokens: self.draw(1, 200).min(max_len - prompt_len),
+            stop_ids: if has_stops { [3, 17].into() } else { [].into() },
+            sampling: self.draw_sampling(),
+            prompt,
+        };
+        match self.engine.submit(request.clone()) {
+            Ok(stream) => {
+                let is_slow = self.draw(0, 2) == 0;
+                let tokens = Vec::new();
+                self.readers.push(Reader { request, stream, tokens, ending: None, is_slow });
+            }
+            Err(SubmitError::QueueFull { .. }) => seen.refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn draw_sampling(&mut self) -> SamplingParams {
+        let greedy = SamplingParams::default();
+        match self.draw(0, 4) {
+            0 => greedy,
+            1 => SamplingParams { temperature: 1.0, seed: self.draw(0, 9) as u64, ..greedy },
+            2 => SamplingParams {
+                temperature: 0.8,
+                top_k: self.draw(0, VOCAB + 2),
+                top_p: 0.9,
+                seed: self.draw(0, 9) as u64,
+                top_logprobs: Some(self.draw(0, 4)),
+                ..greedy
+            },
+            _ => SamplingParams {
+                repetition_penalty: 1.3,
+                frequency_penalty: 0.4,
+                presence_penalty: 0.2,
+                logit_bias: vec![(5, 2.0), (6, -100.0)],
+                min_tokens: self.draw(0, 30),
+                ignore_stop_ids: self.draw(0, 2) == 0,
+                ..greedy
+            },
+        }
+    }
+
+    /// Drops a stream; what it had yielded must be right too.
+    fn drop_one(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let index = self.draw(0, self.readers.len());
+        let reader = self.readers.swap_remove(index);
+        let (tokens, _) = fake::expected(&reader.request);
+        assert_eq!(reader.tokens, tokens[..reader.tokens.len()], "seed {}", self.seed);
+    }
+}
+
+impl Reader {
+    fn read(&mut self, most: usize) {
+        for _ in 0..most {
+            match self.stream.try_next() {
+                Some(Event::Token(token)) => self.tokens.push(token),
+                Some(Event::Finished(reason)) => self.ending = Some(reason),
+                None => break,
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_is_owned_by_those_who_run_and_shared_by_equal_prefixes() {
+    let (engine, mut core) = fake::by_hand(fake::options(64));
+    let shared = fake::prompt(1, 10 * BLOCK_SIZE);
+    let mut streams = Vec::new();
+    for last in 0..4 {
+        let mut prompt = shared.clone();
+        prompt.push(last);
+        streams.push(engine.submit(fake::request(prompt, 100)).expect("a place"));
+        while engine.stats().generated_tokens == u64::from(last) {
+            core.step();
+            core.check();
+        }
+    }
+    // Ten blocks together, and one each.
+    assert_eq!(engine.stats().blocks.owned, 10 + 4);
+    assert_eq!(engine.stats().cached_tokens, 3 * 10 * BLOCK_SIZE as u64);
+    assert_eq!(streams[3].cached_tokens(), 10 * BLOCK_SIZE);
+    drop(streams);
+    assert_eq!(core.step(), Turn::Idle);
+    assert_eq!(engine.stats().blocks.owned, 0);
+}
+
+#[test]
+fn equal_prompts_computed_together_end_up_in_the_same_blocks() {
+    let options = EngineOptions { max_step_tokens: 1000, ..fake::options(64) };
+    let (engine, mut core) = fake::by_hand(options);
+    let submit =
+        || engine.submit(fake::request(fake::prompt(1, 5 * BLOCK_SIZE + 1), 9)).expect("a place");
+    let mut streams = [submit(), submit(), submit()];
+    core.step();
+    core.check();
+    assert_eq!(engine.stats().blocks.owned, 5 + 3);
+    while core.step() == Turn::Ran {
+        core.check();
+    }
+    let all = streams.each_mut().map(fake::read_all);
+    assert_eq!(all[0], fake::expected(&fake::request(fake::prompt(1, 5 * BLOCK_SIZE + 1), 9)));
+    assert!(all[1] == all[0] && all[2] == all[0]);
+}
