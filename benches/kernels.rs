@@ -1,0 +1,105 @@
+//! How fast products with packed weights are, for each type and instruction set.
+//!
+//! `cargo bench --bench kernels` measures; without `--bench` (as `cargo test` runs it) sizes are
+//! small and only show that everything runs. One thread; weights from memory for one token (GB/s),
+//! 64 tokens for many (MAC per cycle of the measured clock).
+
+use kernels::DType;
+use kernels::cpu::{Activations, Arena, GROUP, Isa, Kinds, PackedMatrix, ThreadPool};
+use std::hint::black_box;
+use std::time::Instant;
+
+const TYPES: [DType; 11] = [
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q8_0,
+    DType::Q4_K,
+    DType::Q5_K,
+    DType::Q6_K,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+];
+
+fn main() {
+    let full = std::env::args().any(|arg| arg == "--bench");
+    let (rows, cols) = if full { (32768, 2048) } else { (16, 256) };
+    let clock = clock_hz(full);
+    println!("weights [{rows}, {cols}], one thread, clock {:.2} GHz", clock / 1e9);
+    println!("{:6}{:10}{:>16}{:>16}{:>18}", "type", "", "1 token GB/s", "4 tokens", "64 tokens");
+    let mut pool = ThreadPool::new(2).expect("threads");
+    for dtype in TYPES {
+        let row_bytes = dtype.row_bytes(cols).expect("whole blocks");
+        // A period that is no multiple of a block: every code occurs, no scale is special.
+        let bytes: Vec<u8> = (0..rows * row_bytes).map(|i| (i % 251 * 7 % 61) as u8).collect();
+        let size = PackedMatrix::arena_bytes(dtype, rows, cols).expect("whole blocks");
+        let mut arena = Arena::new(size).expect("memory");
+        let matrix = PackedMatrix::pack(dtype, rows, cols, &bytes, &mut arena, &mut pool)
+            .expect("sizes that fit");
+        for isa in Isa::available().into_iter().filter(|isa| !full || *isa != Isa::available()[0]) {
+            let one = seconds(isa, &matrix, 1, matrix.groups());
+            let some = |tokens, groups: usize| {
+                let groups = groups.min(matrix.groups());
+                let products = (tokens * groups * GROUP * cols) as f64;
+                products / (seconds(isa, &matrix, tokens, groups) * clock)
+            };
+            println!(
+                "{:6}{:10}{:>16.1}{:>11.1} MAC/c{:>12.1} MAC/c",
+                dtype.name(),
+                format!("{isa:?}"),
+                matrix.bytes() as f64 / one / 1e9,
+                some(4, matrix.groups()),
+                some(64, 256),
+            );
+        }
+    }
+}
+
+/// The best of a few passes over the first `groups` groups.
+fn seconds(isa: Isa, matrix: &PackedMatrix, tokens: usize, groups: usize) -> f64 {
+    let cols = matrix.cols();
+    let kinds = Kinds::default().with(matrix.kind());
+    let mut activations = Activations::new(tokens * cols, kinds);
+    let x: Vec<f32> = (0..tokens * cols).map(|i| ((i % 97) as f32 - 48.0) / 48.0).collect();
+    activations.fill(isa, &x, cols, kinds);
+    let mut out = vec![[0.0; GROUP]; tokens];
+    let pass = |_| {
+        let start = Instant::now();
+        for group in 0..groups {
+            matrix.product(isa, group, &activations, 0..tokens, &mut out);
+            black_box(&mut out);
+        }
+        start.elapsed().as_secs_f64()
+    };
+    (0..5).map(pass).fold(f64::INFINITY, f64::min)
+}
+
+/// Cycles in a second, by a chain of dependent additions, one cycle each.
+fn clock_hz(full: bool) -> f64 {
+    let additions = if full { 200_000_000_u64 } else { 1_000_000 };
+    let start = Instant::now();
+    let mut x = black_box(1_u64);
+    for _ in 0..additions {
+        // Opaque, so that the chain is not folded.
+        x = black_box_add(x);
+    }
+    black_box(x);
+    additions as f64 / start.elapsed().as_secs_f64()
+}
+
+#[inline(always)]
+fn black_box_add(x: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut x = x;
+        // SAFETY: an addition to a register.
+        unsafe { std::arch::asm!("add {0}, 1", inout(reg) x, options(nomem, nostack)) };
+        x
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        black_box(x + 1)
+    }
+}

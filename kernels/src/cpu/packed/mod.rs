@@ -1,0 +1,480 @@
+//! Weight matrices repacked for the kernels: eight output rows side by side (R8).
+//!
+//! Rows are taken in groups of eight. Within a group, four consecutive weights of each row make 32
+//! bytes, so that one activation word, broadcast, multiplies into eight output rows, each in its
+//! own 32-bit lane: no horizontal sums and no shuffles. A group is a few planes (codes, further
+//! bits, scales), each contiguous over the blocks of the row; together they hold exactly the bits
+//! of the file. The last group is filled up with zero rows.
+
+mod blocks32;
+mod dense;
+mod k_scales;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+#[cfg(test)]
+mod tests;
+
+use super::activations::{ActivationKind, ActivationRows, Activations};
+use super::arena::{Arena, Part, part_bytes};
+use super::pool::{Cursor, ThreadPool};
+use super::shared::Shared;
+use super::simd::{Isa, Simd, Task};
+use crate::{DType, reference};
+use std::fmt;
+use std::ops::Range;
+
+/// Rows in a group.
+pub const GROUP: usize = 8;
+
+/// Tokens that one pass over a group's weights serves.
+const TILE: usize = 4;
+
+/// How one type is laid out and multiplied. Everything is for one group of rows.
+pub(crate) trait Format {
+    /// A block (or, for dense types, one) of the activations it multiplies.
+    type Input: Copy;
+    const DTYPE: DType;
+    /// Bytes that a block of all eight rows takes in each plane.
+    const PLANES: [usize; 4];
+
+    /// Takes the same block of eight rows apart.
+    fn pack(rows: [&[u8]; GROUP], planes: [&mut [u8]; 4]);
+
+    /// Puts the block of one row together again.
+    fn unpack(planes: [&[u8]; 4], row: usize, block: &mut [u8]);
+
+    /// `out[m][r] = sum over k of row r [k] * x[m][k]`.
+    ///
+    /// The order of the sum is that of [`reference::quantized_dot`] whatever `M` is.
+    fn product<S: Simd, const M: usize>(
+        s: S,
+        planes: [&[u8]; 4],
+        x: [&[Self::Input]; M],
+        out: &mut [[f32; GROUP]; M],
+    );
+}
+
+/// Runs `$body` with `$format` standing for the [`Format`] of `$dtype`.
+macro_rules! with_format {
+    ($dtype:expr, $format:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $format = dense::F32;
+                $body
+            }
+            DType::F16 => {
+                type $format = dense::F16;
+                $body
+            }
+            DType::BF16 => {
+                type $format = dense::BF16;
+                $body
+            }
+            DType::Q4_0 => {
+                type $format = blocks32::Of<q4_0::Q4_0>;
+                $body
+            }
+            DType::Q4_1 => {
+                type $format = blocks32::Of<q4_1::Q4_1>;
+                $body
+            }
+            DType::Q5_0 => {
+                type $format = blocks32::Of<q5_0::Q5_0>;
+                $body
+            }
+            DType::Q5_1 => {
+                type $format = blocks32::Of<q5_1::Q5_1>;
+                $body
+            }
+            DType::Q8_0 => {
+                type $format = blocks32::Of<q8_0::Q8_0>;
+                $body
+            }
+            DType::Q4_K => {
+                type $format = q4_k::Q4K;
+                $body
+            }
+            DType::Q5_K => {
+                type $format = q5_k::Q5K;
+                $body
+            }
+            DType::Q6_K => {
+                type $format = q6_k::Q6K;
+                $body
+            }
+            DType::Q2_K | DType::Q3_K => unreachable!("packed as another type"),
+        }
+    };
+}
+
+/// A matrix `[rows, cols]` of one type, packed.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    data: Part,
+}
+
+/// Why a matrix cannot be packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackError {
+    /// The row is not whole blocks of the type.
+    RaggedRow(DType, usize),
+    /// The bytes are not those of a matrix of this size.
+    WrongLength {
+        /// Bytes that the sizes imply.
+        expected: usize,
+        /// Bytes that were given.
+        found: usize,
+    },
+    /// The arena has no room left.
+    ArenaFull,
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PackError::RaggedRow(dtype, cols) => {
+                write!(f, "a row of {cols} is not whole {dtype} blocks of {}", dtype.block_len())
+            }
+            PackError::WrongLength { expected, found } => {
+                write!(f, "matrix has {found} bytes, {expected} were expected")
+            }
+            PackError::ArenaFull => write!(f, "no room left in the memory for weights"),
+        }
+    }
+}
+
+impl std::error::Error for PackError {}
+
+/// The type that weights of `dtype` are kept in.
+///
+/// Q3_K is kept as Q6_K, which represents it exactly; Q2_K is decoded and rounded to F16.
+fn stored_type(dtype: DType) -> DType {
+    match dtype {
+        DType::Q2_K => DType::F16,
+        DType::Q3_K => DType::Q6_K,
+        other => other,
+    }
+}
+
+impl PackedMatrix {
+    /// Bytes of arena that a matrix takes; `None` when its rows are not whole blocks.
+    pub fn arena_bytes(dtype: DType, rows: usize, cols: usize) -> Option<usize> {
+        dtype.row_bytes(cols)?;
+        let row = stored_type(dtype).row_bytes(cols)?;
+        let padded = rows.checked_next_multiple_of(GROUP)?;
+        padded.checked_mul(row)?.checked_next_multiple_of(part_bytes(1))
+    }
+
+    /// Packs `bytes`, `rows` rows as in the file, on all threads of `pool`.
+    ///
+    /// # Errors
+    /// When the sizes do not fit, or the arena is full.
+    pub fn pack(
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        bytes: &[u8],
+        arena: &mut Arena,
+        pool: &mut ThreadPool,
+    ) -> Result<Self, PackError> {
+        let row_bytes = dtype.row_bytes(cols).ok_or(PackError::RaggedRow(dtype, cols))?;
+        let expected = row_bytes.checked_mul(rows).ok_or(PackError::ArenaFull)?;
+        if bytes.len() != expected {
+            return Err(PackError::WrongLength { expected, found: bytes.len() });
+        }
+        let stored = stored_type(dtype);
+        let stored_row = stored.row_bytes(cols).ok_or(PackError::RaggedRow(stored, cols))?;
+        let group_bytes = stored_row * GROUP;
+        let groups = rows.div_ceil(GROUP);
+        let mut data = arena.part(groups * group_bytes).ok_or(PackError::ArenaFull)?;
+        let (cursor, shared) = (Cursor::new(), Shared::new(&mut data[..]));
+        pool.run(|_| {
+            let mut padded = vec![0; group_bytes];
+            while let Some(chunk) = cursor.next(groups, 4) {
+                for group in chunk {
+                    let first = group * GROUP;
+                    let present = first..rows.min(first + GROUP);
+                    let source = &bytes[present.start * row_bytes..present.end * row_bytes];
+                    // SAFETY: the cursor gives each group to one thread.
+                    let target =
+                        unsafe { shared.slice(group * group_bytes..(group + 1) * group_bytes) };
+                    if stored == dtype && present.len() == GROUP {
+                        pack_group(stored, source, target);
+                        continue;
+                    }
+                    padded.fill(0);
+                    for (from, to) in
+                        source.chunks_exact(row_bytes).zip(padded.chunks_exact_mut(stored_row))
+                    {
+                        convert_row(dtype, from, cols, to);
+                    }
+                    pack_group(stored, &padded, target);
+                }
+            }
+        });
+        Ok(PackedMatrix { dtype: stored, rows, cols, data })
+    }
+
+    /// The type the weights are kept in: that of the file, except for Q2_K and Q3_K.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Output rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Length of a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Groups of eight rows, the last one perhaps not full.
+    pub fn groups(&self) -> usize {
+        self.rows.div_ceil(GROUP)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    /// What it multiplies.
+    pub fn kind(&self) -> ActivationKind {
+        match self.dtype.block_len() {
+            1 => ActivationKind::Float,
+            32 => ActivationKind::Block32,
+            _ => ActivationKind::Block256,
+        }
+    }
+
+    /// `out[i][r] = row (8 * group + r) . x[tokens.start + i]`, on this thread.
+    ///
+    /// Lanes of rows that the matrix does not have are 0.
+    ///
+    /// # Panics
+    /// If `x` has other columns, no such tokens or was not filled with [`PackedMatrix::kind`], or
+    /// `out` is not one for each token.
+    pub fn product(
+        &self,
+        isa: Isa,
+        group: usize,
+        x: &Activations,
+        tokens: Range<usize>,
+        out: &mut [[f32; GROUP]],
+    ) {
+        self.product_of(isa, group, &x.view(), tokens, out);
+    }
+
+    #[inline]
+    pub(crate) fn product_of(
+        &self,
+        isa: Isa,
+        group: usize,
+        x: &ActivationRows<'_>,
+        tokens: Range<usize>,
+        out: &mut [[f32; GROUP]],
+    ) {
+        assert_eq!(x.cols, self.cols, "activations are as long as the rows");
+        assert_eq!(out.len(), tokens.len(), "one output for each token");
+        with_format!(self.dtype, T => {
+            let per_row = self.cols / T::DTYPE.block_len();
+            let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
+            let planes = split::<T>(self.group_bytes(group));
+            isa.run(GroupProduct::<T> { planes, x, per_row, out });
+        });
+    }
+
+    /// Decodes one row, exactly as [`reference::dequantize_row`] does from the file.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not as long as it.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        let mut block = [0; 1024];
+        let block = &mut block[..self.dtype.block_bytes()];
+        assert!(row < self.rows && out.len() == self.cols, "row {row} of {}", self.rows);
+        with_format!(self.dtype, T => {
+            let planes = split::<T>(self.group_bytes(row / GROUP));
+            for (b, out) in out.chunks_exact_mut(T::DTYPE.block_len()).enumerate() {
+                T::unpack(block_of::<T>(planes, b), row % GROUP, block);
+                reference::dequantize_row(T::DTYPE, block, out);
+            }
+        });
+    }
+
+    /// The bytes of one row as they were in the file (of the stored type).
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not as long as it.
+    pub fn unpack_row(&self, row: usize, out: &mut [u8]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(self.dtype.row_bytes(self.cols), Some(out.len()), "out is a row");
+        with_format!(self.dtype, T => {
+            let planes = split::<T>(self.group_bytes(row / GROUP));
+            for (b, out) in out.chunks_exact_mut(T::DTYPE.block_bytes()).enumerate() {
+                T::unpack(block_of::<T>(planes, b), row % GROUP, out);
+            }
+        });
+    }
+
+    fn group_bytes(&self, group: usize) -> &[u8] {
+        let len = self.data.len() / self.groups();
+        &self.data[group * len..(group + 1) * len]
+    }
+}
+
+/// The activations of a format among all kinds.
+trait Input: Format {
+    fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input];
+}
+
+impl<T: blocks32::Codes> Input for blocks32::Of<T> {
+    fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input] {
+        x.block32
+    }
+}
+
+macro_rules! inputs {
+    ($($format:ty: $field:ident),*) => {$(
+        impl Input for $format {
+            fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input] {
+                x.$field
+            }
+        }
+    )*};
+}
+
+inputs!(
+    dense::F32: float, dense::F16: float, dense::BF16: float,
+    q4_k::Q4K: block256, q5_k::Q5K: block256, q6_k::Q6K: block256
+);
+
+/// One group against several tokens.
+struct GroupProduct<'a, T: Format> {
+    planes: [&'a [u8]; 4],
+    x: &'a [T::Input],
+    per_row: usize,
+    out: &'a mut [[f32; GROUP]],
+}
+
+impl<T: Format> GroupProduct<'_, T> {
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize>(&mut self, s: S, first: usize) {
+        let mut x: [&[T::Input]; M] = [&[]; M];
+        for (m, x) in x.iter_mut().enumerate() {
+            *x = &self.x[(first + m) * self.per_row..][..self.per_row];
+        }
+        let out = self.out[first..first + M].as_mut_array().expect("a slice of M");
+        T::product(s, self.planes, x, out);
+    }
+}
+
+impl<T: Format> Task for GroupProduct<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let mut first = 0;
+        while first + TILE <= self.out.len() {
+            self.tile::<S, TILE>(s, first);
+            first += TILE;
+        }
+        match self.out.len() - first {
+            0 => {}
+            1 => self.tile::<S, 1>(s, first),
+            2 => self.tile::<S, 2>(s, first),
+            _ => self.tile::<S, 3>(s, first),
+        }
+    }
+}
+
+/// The planes of a group.
+fn split<T: Format>(group: &[u8]) -> [&[u8]; 4] {
+    let blocks = group.len() / T::PLANES.iter().sum::<usize>();
+    let mut rest = group;
+    T::PLANES.map(|bytes| {
+        let (plane, after) = rest.split_at(bytes * blocks);
+        rest = after;
+        plane
+    })
+}
+
+/// One block's part of each plane.
+fn block_of<T: Format>(planes: [&[u8]; 4], block: usize) -> [&[u8]; 4] {
+    std::array::from_fn(|i| &planes[i][block * T::PLANES[i]..(block + 1) * T::PLANES[i]])
+}
+
+fn pack_group(dtype: DType, rows: &[u8], group: &mut [u8]) {
+    with_format!(dtype, T => pack_group_as::<T>(rows, group));
+}
+
+fn pack_group_as<T: Format>(rows: &[u8], group: &mut [u8]) {
+    let block_bytes = T::DTYPE.block_bytes();
+    let row_bytes = rows.len() / GROUP;
+    let blocks = row_bytes / block_bytes;
+    let mut rest = group;
+    let mut planes = T::PLANES.map(|bytes| {
+        let (plane, after) = std::mem::take(&mut rest).split_at_mut(bytes * blocks);
+        rest = after;
+        plane
+    });
+    for block in 0..blocks {
+        let from = |r: usize| &rows[r * row_bytes + block * block_bytes..][..block_bytes];
+        let mut i = 0;
+        let to = planes.each_mut().map(|plane| {
+            let bytes = T::PLANES[i];
+            i += 1;
+            &mut plane[block * bytes..(block + 1) * bytes]
+        });
+        T::pack(std::array::from_fn(from), to);
+    }
+}
+
+/// Rewrites a row of the file as a row of the stored type.
+fn convert_row(dtype: DType, from: &[u8], cols: usize, to: &mut [u8]) {
+    match dtype {
+        DType::Q2_K => {
+            let mut row = vec![0.0; cols];
+            reference::dequantize_row(dtype, from, &mut row);
+            for (x, to) in row.iter().zip(to.as_chunks_mut::<2>().0) {
+                *to = half::f16::from_f32(*x).to_le_bytes();
+            }
+        }
+        DType::Q3_K => {
+            let blocks = from.chunks_exact(dtype.block_bytes());
+            for (from, to) in blocks.zip(to.chunks_exact_mut(DType::Q6_K.block_bytes())) {
+                q6_k::from_q3_k(from, to);
+            }
+        }
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Puts the 4-byte words `word(row, i)`, i in `0..words`, side by side: lane after lane.
+fn interleave(plane: &mut [u8], word: impl Fn(usize, usize) -> [u8; 4]) {
+    for (i, lanes) in plane.as_chunks_mut::<4>().0.chunks_exact_mut(GROUP).enumerate() {
+        for (row, lane) in lanes.iter_mut().enumerate() {
+            *lane = word(row, i);
+        }
+    }
+}
+
+/// Four bytes at `at`.
+fn word(bytes: &[u8], at: usize) -> [u8; 4] {
+    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
+}
+
+/// The word of `row` in vector `i` of a plane.
+fn lane(plane: &[u8], row: usize, i: usize) -> [u8; 4] {
+    word(plane, (i * GROUP + row) * 4)
+}

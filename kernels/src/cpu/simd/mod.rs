@@ -1,0 +1,188 @@
+//! Eight lanes at a time: the few operations that every kernel is written in.
+//!
+//! A kernel is one generic function over [`Simd`]. It is compiled once for each [`Isa`], and all of
+//! them return the same bits: whole numbers are exact, and f32 steps are the same fused operations
+//! in the same order. A value of a `Simd` type is the proof that the CPU has the instructions.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::fmt;
+
+/// An instruction set that kernels are compiled for, and that this CPU has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    /// Plain Rust: any CPU. Slow where fused multiply-add is a library call.
+    Portable,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// The same with `vpdpbusd` (AVX-VNNI).
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// AVX-512 F, BW, DQ, VL and VNNI: `vpdpbusd` and 32 registers.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// What this CPU can run, slowest first. All give the same results.
+    pub fn available() -> Vec<Isa> {
+        let mut all = vec![Level::Portable];
+        #[cfg(target_arch = "x86_64")]
+        all.extend(x86::available());
+        all.into_iter().map(Isa).collect()
+    }
+
+    /// The fastest that this CPU can run.
+    pub fn detect() -> Isa {
+        Self::available().pop().unwrap_or(Isa(Level::Portable))
+    }
+
+    /// Runs `task` compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+        match self.0 {
+            Level::Portable => task.run(portable::Portable),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { x86::run(level, task) },
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Work that is compiled for every instruction set. `run` must be `#[inline(always)]`, as must all
+/// that it calls with a `Simd` value: only then the instructions are those of the caller.
+pub(crate) trait Task {
+    type Output;
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// The operations. `F` is 8 f32; `I` is 32 bytes, seen as bytes, 16-bit or 32-bit lanes.
+pub(crate) trait Simd: Copy {
+    type F: Copy;
+    type I: Copy;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, from: &[f32; 8]) -> Self::F;
+    fn store(self, x: Self::F, to: &mut [f32; 8]);
+    /// Eight IEEE halves, as bits.
+    fn load_f16(self, from: &[u16; 8]) -> Self::F;
+    fn store_f16(self, x: Self::F, to: &mut [u16; 8]);
+    /// Eight bfloat16, as bits.
+    fn load_bf16(self, from: &[u16; 8]) -> Self::F;
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The greater lanes; `b` where either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser lanes; `b` where either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b`, rounded once.
+    fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `value` where `x >= limit`, else 0.
+    fn where_at_least(self, x: Self::F, limit: Self::F, value: Self::F) -> Self::F;
+    /// `x * 2^n` by adding to the exponent; the result must be a normal number.
+    fn scale_exponent(self, x: Self::F, n: Self::I) -> Self::F;
+    /// To the nearest whole number, ties to even.
+    fn round(self, x: Self::F) -> Self::I;
+    /// The 32-bit lanes as f32.
+    fn to_f32(self, x: Self::I) -> Self::F;
+    /// 32 values rounded as by `round`, in order; all within i8.
+    fn round_to_i8(self, x: [Self::F; 4], to: &mut [i8; 32]);
+
+    fn splat_i32(self, x: i32) -> Self::I;
+    fn load_bytes(self, from: &[u8; 32]) -> Self::I;
+    fn store_i32(self, x: Self::I, to: &mut [i32; 8]);
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn and(self, a: Self::I, b: Self::I) -> Self::I;
+    fn or(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Shifts 32-bit lanes; `n` as below.
+    fn shl32(self, x: Self::I, n: i32) -> Self::I;
+    /// Shifts 16-bit lanes; `n` should be a constant once inlined.
+    fn shl16(self, x: Self::I, n: i32) -> Self::I;
+    fn shr16(self, x: Self::I, n: i32) -> Self::I;
+    /// As `shr16`, keeping the sign.
+    fn sar16(self, x: Self::I, n: i32) -> Self::I;
+    /// `acc + sum of the two products of i16` in each 32-bit lane.
+    fn dot_i16(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+
+    /// `acc` plus, in each 32-bit lane, the sum over all N of four products `w * a`, `w` unsigned
+    /// and `a` signed bytes. `RUN` vectors may be summed in 16 bits: the caller vouches that
+    /// `RUN * 2 * max(w) * 127 <= 32767`.
+    fn dots<const N: usize, const RUN: usize>(
+        self,
+        acc: Self::I,
+        w: [Self::I; N],
+        a: [Self::I; N],
+    ) -> Self::I;
+
+    /// A multiplier for [`Simd::scaled_dots`]: byte `n` (0..4, constant) of each 32-bit lane.
+    fn scale_u8(self, x: Self::I, n: usize) -> Self::I;
+    /// The same with a sign.
+    fn scale_i8(self, x: Self::I, n: usize) -> Self::I;
+    /// As [`Simd::dots`], each lane's sum times `scale` before it is added.
+    fn scaled_dots<const N: usize, const RUN: usize>(
+        self,
+        acc: Self::I,
+        w: [Self::I; N],
+        a: [Self::I; N],
+        scale: Self::I,
+    ) -> Self::I;
+
+    /// What [`Simd::signed_dots`] over weights starts from, given the sum of those activations.
+    fn signed_start(self, sum: i32) -> Self::I;
+    /// As [`Simd::dots`] with signed `w`.
+    fn signed_dots<const N: usize>(self, acc: Self::I, w: [Self::I; N], a: [Self::I; N])
+    -> Self::I;
+
+    /// Four activations in every 32-bit lane.
+    #[inline(always)]
+    fn splat4(self, from: &[i8; 4]) -> Self::I {
+        self.splat_i32(i32::from_le_bytes(from.map(i8::cast_unsigned)))
+    }
+
+    /// Two 16-bit numbers in every 32-bit lane.
+    #[inline(always)]
+    fn splat2(self, from: &[i16; 2]) -> Self::I {
+        self.splat_i32(i32::from(from[1]) << 16 | i32::from(from[0].cast_unsigned()))
+    }
+
+    /// The sum of all lanes, always in the same order.
+    #[inline(always)]
+    fn sum(self, x: Self::F) -> f32 {
+        let mut l = [0.0; 8];
+        self.store(x, &mut l);
+        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+
+    /// The greatest lane.
+    #[inline(always)]
+    fn max_lane(self, x: Self::F) -> f32 {
+        let mut l = [0.0; 8];
+        self.store(x, &mut l);
+        l.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// `|x|`.
+    #[inline(always)]
+    fn abs(self, x: Self::F) -> Self::F {
+        self.max(x, self.sub(self.splat(0.0), x))
+    }
+}
+
+#[cfg(test)]
+mod tests;
