@@ -3,6 +3,7 @@
 //! Never knows: how the books are kept.
 
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openai::idempotency_key;
 use super::operator::Operator;
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
@@ -128,13 +130,19 @@ async fn grant(
     operator: Operator,
     State(state): State<AppState>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
     let credits = fields.require("credits", fields.integer("credits", 1..=i64::MAX)?)?;
     let reason = fields.require("reason", fields.string("reason")?)?;
     let account = find(&state, &name).await?.id;
-    let balance = state.ledger.grant(account, Credits(credits), reason, operator.actor).await?;
+    let (credits_given, actor) = (Credits(credits), operator.actor);
+    let granted = match idempotency_key(&headers, 1)? {
+        Some(key) => state.ledger.grant_once(&key, account, credits_given, reason, actor),
+        None => state.ledger.grant(account, credits_given, reason, actor),
+    };
+    let balance = granted.await?;
     Ok(Json(json!({ "account": name, "credits": credits, "balance": balance.0 })))
 }
 

@@ -16,7 +16,7 @@ use super::fields::Fields;
 #[derive(Debug)]
 pub(super) struct JsonBody {
     object: Map<String, Value>,
-    /// SHA-256 of the bytes: an `Idempotency-Key` stands for one body.
+    /// SHA-256 of the route and the bytes: an `Idempotency-Key` stands for one body.
     pub(super) sha256: [u8; 32],
     /// Bytes there were.
     pub(super) len: usize,
@@ -36,6 +36,8 @@ impl FromRequest<AppState> for JsonBody {
         if !is_json(request.headers()) {
             return Err(ApiError::NotJson);
         }
+        // `/v1` and `/api/v1` are one: a nested router sees the path without its prefix.
+        let route = request.uri().path().to_owned();
         let bytes =
             Bytes::from_request(request, state).await.map_err(|rejection| {
                 match rejection.status() {
@@ -49,7 +51,8 @@ impl FromRequest<AppState> for JsonBody {
             .map_err(|error| ApiError::InvalidJson(error.to_string()))?;
         match value {
             Value::Object(object) => {
-                let sha256 = Sha256::digest(&bytes).into();
+                let hash = Sha256::new().chain_update(route).chain_update([0]).chain_update(&bytes);
+                let sha256 = hash.finalize().into();
                 Ok(Self { object, sha256, len: bytes.len() })
             }
             _ => Err(ApiError::BadRequest("the body must be a JSON object".to_owned())),

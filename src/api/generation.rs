@@ -22,6 +22,7 @@ use super::error::ApiError;
 use super::lifecycle::Running;
 use super::observe::Observer;
 use super::replay;
+use super::unsettled::Unsettled;
 use crate::engine::{SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
@@ -70,8 +71,17 @@ async fn run(
         Ok(meter) => match submit(&request) {
             Ok(choices) => {
                 let created = state.now_secs();
-                let generation =
-                    Generation { request, choices, meter, outlet, running, observer, created };
+                let unsettled = state.unsettled.clone();
+                let generation = Generation {
+                    request,
+                    choices,
+                    meter,
+                    outlet,
+                    running,
+                    observer,
+                    created,
+                    unsettled,
+                };
                 return generation.run().await;
             }
             Err(error) => {
@@ -191,6 +201,7 @@ struct Generation {
     running: Running,
     observer: Observer,
     created: i64,
+    unsettled: Unsettled,
 }
 
 impl Generation {
@@ -299,14 +310,16 @@ impl Generation {
 
     /// The end of an answer.
     async fn conclude(self) {
-        let Self { request, mut choices, meter, outlet, running, observer, .. } = self;
+        let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let finishes: Vec<Finish> = choices.iter_mut().map(Choice::conclude).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
         drop(choices);
 
-        // Close before replying: a retry must find the answer, not an open meter.
+        // Close before replying: a retry must find the answer, not an open meter. Until the caller
+        // has taken a plain one it may be reversed, and is given to nobody else.
+        let _held = (!request.streamed).then(|| unsettled.hold(meter.id()));
         let (completion_tokens, credits_exhausted) = (meter.tokens(), meter.exhausted());
         let reason = Finish::store(&finishes);
         let Some(closed) = settled(meter.close(&reason).await) else {

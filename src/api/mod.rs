@@ -27,6 +27,7 @@ mod operations;
 mod operator;
 mod replay;
 mod state;
+mod unsettled;
 
 use std::fmt;
 use std::future::Future;

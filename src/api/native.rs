@@ -83,7 +83,7 @@ pub(super) async fn apply_template(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
-    let prompt = ChatPrompt::read(&fields)?;
+    let prompt = ChatPrompt::read(&fields, body.len)?;
     let model = model(&state, &fields).await?;
     let segments = render_chat(&state, &model, prompt).await?;
     let prompt: String = segments.iter().map(|segment| segment.text()).collect();

@@ -3,12 +3,19 @@
 //! is an error, never a second run.
 //! Never knows: JSON.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::AppState;
 use super::delivery::{Admitted, Delivery, Finish, Outlet, Receipt, Release, Summary, Usage};
 use super::error::ApiError;
 use super::generation::{GenerationRequest, price};
-use crate::ledger::{GenerationRecord, MeterId};
+use crate::ledger::{GenerationRecord, MeterId, MeterState};
 use crate::text::TextStream;
+
+/// The first caller takes its answer, or turns out to be gone, within this time.
+const MAX_SETTLING: Duration = Duration::from_secs(2);
 
 /// Delivers the answer of `meter` in one release for each choice.
 pub(super) async fn deliver(
@@ -33,20 +40,31 @@ async fn stored(
     request: &GenerationRequest,
     meter: MeterId,
 ) -> Result<Vec<Delivery>, ApiError> {
+    if timeout(MAX_SETTLING, state.unsettled.settled(meter)).await.is_err() {
+        return Err(ApiError::IdempotencyRunning);
+    }
     let account = request.caller.key.account;
     let record = state.read_ledger(move |ledger| ledger.generation(account, meter)).await?;
     let totals = state.read_ledger(move |ledger| ledger.account_totals(account)).await?;
     let record = record.ok_or(ApiError::IdempotencyExpired)?;
     let totals = totals.ok_or(ApiError::Internal)?;
+    if record.state != MeterState::Closed {
+        // Reversed meanwhile: the key is free again.
+        return Err(ApiError::IdempotencyRunning);
+    }
+    if record.model_digest != request.model.digest {
+        // The ids are another model's, which the file behind this name was then.
+        return Err(ApiError::IdempotencyExpired);
+    }
     let finishes = finishes(&record, request.num_choices());
     let admitted = Admitted {
         id: record.id.to_string(),
         created: record.opened_ms / 1000,
-        prompt_tokens: request.prompt_tokens(),
+        prompt_tokens: record.input_tokens as usize,
         replayed: true,
     };
     let usage = Usage {
-        prompt_tokens: request.prompt_tokens(),
+        prompt_tokens: record.input_tokens as usize,
         cached_tokens: 0,
         completion_tokens: record.output_tokens,
         credits: 0,
@@ -87,8 +105,9 @@ fn text_of(request: &GenerationRequest, ids: &[u32], finish: Finish) -> String {
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    // What is held back at a stop string is the beginning of that string.
-    if finish != Finish::StopString {
+    // What is held back at a stop string is the beginning of that string, and what was held back
+    // when the credits ran out was not sent.
+    if matches!(finish, Finish::EndOfTurn | Finish::Length) {
         stream.finish(&mut pieces);
     }
     pieces.into_iter().map(|piece| piece.text).collect()

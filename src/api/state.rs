@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use super::lifecycle::Lifecycle;
 use super::operator::OperatorKey;
+use super::unsettled::Unsettled;
 use crate::config::Config;
 use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
@@ -39,6 +40,8 @@ pub struct AppState {
     /// Without one, nobody is the operator over HTTP.
     pub(super) operator_key: Option<OperatorKey>,
     pub(super) lifecycle: Lifecycle,
+    /// Plain answers that may still be reversed.
+    pub(super) unsettled: Unsettled,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
     /// Bounds how many long texts are tokenized at once.
@@ -63,6 +66,7 @@ impl AppState {
             metrics: Arc::default(),
             operator_key: None,
             lifecycle: Lifecycle::new(),
+            unsettled: Unsettled::default(),
             text_turns: Arc::new(Semaphore::new(turns)),
         }
     }
@@ -90,13 +94,9 @@ impl AppState {
 
     /// The model that answers to `name`, loaded if need be.
     pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
-        let registry = self.registry.clone();
-        let wanted = name.to_owned();
-        // A task of its own: a caller that hangs up does not break a load off for the others.
-        let load = tokio::spawn(async move { registry.get(&wanted).await });
-        match timeout(MAX_LOAD_WAIT, load).await {
-            Ok(Ok(model)) => Ok(model?),
-            Ok(Err(_panicked)) => Err(ApiError::Internal),
+        // A load that has begun goes on without its caller; one that waits its turn does not.
+        match timeout(MAX_LOAD_WAIT, self.registry.get(name)).await {
+            Ok(model) => Ok(model?),
             Err(_elapsed) => Err(ApiError::ModelLoading(name.to_owned())),
         }
     }

@@ -165,8 +165,11 @@ impl RawCatalog {
         let mut plans: BTreeMap<String, Plan> =
             self.plans.into_iter().map(|(name, plan)| (name, plan.into())).collect();
         plans.entry(DEFAULT_PLAN.to_owned()).or_default();
+        // As with the paths of models: from where the file is, not from where a command runs.
+        let mut server = self.server;
+        server.data = server.data.map(|data| folder.join(data));
         Ok(Catalog {
-            server: self.server,
+            server,
             tiers: self.tiers.into_iter().map(|(name, raw)| (name, tier(raw))).collect(),
             packs: self.packs.into_iter().map(pack).collect(),
             plans,

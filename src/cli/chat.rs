@@ -51,9 +51,8 @@ pub(crate) fn run(flags: ChatFlags) -> Result<()> {
         let operator = Operator::connect(&config).await?;
         if let Some(ledger) = operator.own_ledger() {
             // A newcomer's first command may be this one: the demo account comes with it.
-            let mut made = first_start::Made::default();
-            tokio::task::spawn_blocking(move || first_start::demo_account(&ledger, &mut made))
-                .await??;
+            tokio::task::spawn_blocking(move || first_start::demo_account(&ledger)).await??;
+            operator.load_own(&model).await?;
         }
         let talked = talk(&operator.client, &model, &flags).await;
         operator.finish().await;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::api::OperatorKey;
 use crate::catalog::DEFAULT_PLAN;
 use crate::config::Config;
-use crate::ledger::{Credits, Ledger, fresh_secret};
+use crate::ledger::{AccountId, Credits, Ledger, fresh_secret};
 
 /// The account that a newcomer's first requests are charged to.
 pub(crate) const DEMO_ACCOUNT: &str = "demo";
@@ -21,45 +21,57 @@ pub(crate) const DEMO_CREDITS: Credits = Credits(5_000);
 /// What the audit names as the actor of all that happens here.
 const ACTOR: &str = "first start";
 
-/// Secrets that were just made.
-#[derive(Default)]
-pub(crate) struct Made {
-    pub(crate) operator_key: Option<String>,
-    pub(crate) demo_key: Option<String>,
-}
+/// The label of the demo account's key.
+const FIRST_KEY: &str = "first key";
 
-/// The operator's key to compare with: the given one, the stored one, or a new one.
-pub(crate) fn operator_key(config: &Config, made: &mut Made) -> Result<OperatorKey> {
+/// The operator's key to compare with (the given one, the stored one, or a new one), and the secret
+/// of a new one.
+pub(crate) fn operator_key(config: &Config) -> Result<(OperatorKey, Option<String>)> {
     if let Some(given) = &config.admin_key {
-        return Ok(OperatorKey::of(given.expose()));
+        return Ok((OperatorKey::of(given.expose()), None));
     }
     let path = config.data_dir.join("operator.sha256");
     match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().with_context(|| {
-            format!("{} is damaged: remove it, and the next start makes a new key", path.display())
-        }),
+        Ok(text) => {
+            let key = text.trim().parse().with_context(|| {
+                let path = path.display();
+                format!("{path} is damaged: remove it, and the next start makes a new key")
+            })?;
+            Ok((key, None))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let secret = fresh_secret();
             let key = OperatorKey::of(&secret);
             write_private(&path, &format!("{key}\n"))
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            made.operator_key = Some(secret);
-            Ok(key)
+            Ok((key, Some(secret)))
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-/// Makes the demo account, its credits and its key, if the books have no account yet.
-pub(crate) fn demo_account(ledger: &Ledger, made: &mut Made) -> Result<()> {
-    if !ledger.accounts()?.is_empty() {
-        return Ok(());
+/// Makes the demo account if the books have no account yet, and gives it its credits if an earlier
+/// start was cut off before. `None`: the operator has no open account of that name.
+pub(crate) fn demo_account(ledger: &Ledger) -> Result<Option<AccountId>> {
+    let accounts = ledger.accounts()?;
+    let account = match accounts.iter().find(|account| account.name == DEMO_ACCOUNT) {
+        Some(account) if account.closed_ms.is_none() => account.id,
+        None if accounts.is_empty() => {
+            ledger.create_account(DEMO_ACCOUNT, DEFAULT_PLAN, ACTOR).wait()?
+        }
+        Some(_) | None => return Ok(None),
+    };
+    let reason = "to try the server with";
+    ledger.grant_once("demo credits", account, DEMO_CREDITS, reason, ACTOR).wait()?;
+    Ok(Some(account))
+}
+
+/// Makes the demo account's key, unless it has been made before. Returns its secret.
+pub(crate) fn demo_key(ledger: &Ledger, account: AccountId) -> Result<Option<String>> {
+    if ledger.keys(account)?.iter().any(|key| key.label == FIRST_KEY) {
+        return Ok(None);
     }
-    let account = ledger.create_account(DEMO_ACCOUNT, DEFAULT_PLAN, ACTOR).wait()?;
-    ledger.grant(account, DEMO_CREDITS, "to try the server with", ACTOR).wait()?;
-    let key = ledger.create_key(account, "first key", None, ACTOR).wait()?;
-    made.demo_key = Some(key.secret);
-    Ok(())
+    Ok(Some(ledger.create_key(account, FIRST_KEY, None, ACTOR).wait()?.secret))
 }
 
 /// Makes a folder that only its owner can enter.

@@ -122,6 +122,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads((cpus / 4).clamp(1, 4))
+        .max_blocking_threads(32)
         .enable_all()
         .build()?;
     Ok(runtime)

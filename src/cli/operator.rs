@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::net::UnixListener;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, AppState};
 use crate::config::Config;
-use crate::ledger::{Ledger, LedgerOptions, SystemClock};
+use crate::ledger::{Ledger, LedgerError, LedgerOptions, SystemClock};
 use crate::registry::Registry;
 
 use super::client::Client;
@@ -22,6 +23,10 @@ use super::first_start::make_data_dir;
 
 /// The longest path that a socket can be bound to, less one for the end (unix(7): `sun_path`).
 const MAX_SOCKET_PATH: usize = 107;
+
+/// How often, and how far apart, books that another process holds are tried: five seconds in all.
+const MAX_TRIES: usize = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// A server that can be told to do things.
 pub(crate) struct Operator {
@@ -34,6 +39,7 @@ struct PrivateServer {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     ledger: Ledger,
+    registry: Arc<Registry>,
 }
 
 impl Operator {
@@ -41,14 +47,23 @@ impl Operator {
     pub(crate) async fn connect(config: &Arc<Config>) -> Result<Self> {
         let socket = socket_path(config);
         let client = Client::new(&socket);
-        if client.is_up().await {
-            return Ok(Self { client, private: None });
-        }
         make_data_dir(&config.data_dir)?;
-        let ledger = open_ledger(config)?;
+        let mut tries = 0;
+        let ledger = loop {
+            if client.is_up().await {
+                return Ok(Self { client, private: None });
+            }
+            match open_ledger(config) {
+                // A server that starts, or another command that is about to end.
+                Err(LedgerError::Locked(_)) if tries < MAX_TRIES => tries += 1,
+                opened => break opened?,
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        };
+        let registry = Arc::new(Registry::new(Arc::clone(config)));
         let state = AppState::new(
             Arc::clone(config),
-            Arc::new(Registry::new(Arc::clone(config))),
+            Arc::clone(&registry),
             ledger.clone(),
             Arc::new(SystemClock),
         );
@@ -62,12 +77,20 @@ impl Operator {
                 tracing::error!(%error, "the control socket failed");
             }
         });
-        Ok(Self { client, private: Some(PrivateServer { stop, serving, ledger }) })
+        Ok(Self { client, private: Some(PrivateServer { stop, serving, ledger, registry }) })
     }
 
     /// The books, if this command opened them itself.
     pub(crate) fn own_ledger(&self) -> Option<Ledger> {
         self.private.as_ref().map(|private| private.ledger.clone())
+    }
+
+    /// Loads a model into this command's own server, however long that takes.
+    pub(crate) async fn load_own(&self, model: &str) -> Result<()> {
+        if let Some(private) = &self.private {
+            private.registry.get(model).await?;
+        }
+        Ok(())
     }
 
     /// Ends what this command started. Not needed for the books: they are whole at any time.
@@ -81,10 +104,10 @@ impl Operator {
 }
 
 /// Opens the books of a data folder for writing; one process at a time can.
-pub(crate) fn open_ledger(config: &Config) -> Result<Ledger> {
+pub(crate) fn open_ledger(config: &Config) -> Result<Ledger, LedgerError> {
     let options =
         LedgerOptions { retain_ids: Some(config.keep_answers), ..LedgerOptions::default() };
-    Ok(Ledger::open(&config.ledger_path(), options)?)
+    Ledger::open(&config.ledger_path(), options)
 }
 
 /// Where the server of a data folder is reached on its own machine.

@@ -1,7 +1,7 @@
 //! `mizan serve`: from nothing to a server that answers, in one command.
 //!
-//! In order: the port is taken, the books are opened, the default model is fetched if it is not
-//! here, it is loaded, and what a newcomer needs is printed once.
+//! In order: the port is taken, the default model is fetched if it is not here, the books are
+//! opened, what a newcomer needs is printed once, and the model is loaded.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -15,8 +15,7 @@ use crate::config::{Config, ServeFlags};
 use crate::ledger::SystemClock;
 use crate::registry::Registry;
 
-use super::first_start::{self, Made};
-use super::{default_model, operator, pull, runtime, thousands};
+use super::{default_model, first_start, operator, pull, runtime, thousands};
 
 pub(crate) fn run(flags: ServeFlags) -> Result<()> {
     let config = Arc::new(Config::load(flags)?);
@@ -30,19 +29,27 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     let address = format!("http://{}", listener.local_addr()?);
 
     first_start::make_data_dir(&config.data_dir)?;
-    let ledger = operator::open_ledger(&config)?;
     let entry = default_model(&config).clone();
     let to_fetch = (entry.clone(), Arc::clone(&config));
     tokio::task::spawn_blocking(move || pull::fetch(&to_fetch.0, &to_fetch.1)).await??;
 
-    let mut made = Made::default();
-    let operator_key = first_start::operator_key(&config, &mut made)?;
-    let made_demo = ledger.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        first_start::demo_account(&made_demo, &mut made).map(|()| made)
+    // From here on commands find this server: the books are opened just before its control socket.
+    let ledger = operator::open_ledger(&config)?;
+    let (operator_key, new_key) = first_start::operator_key(&config)?;
+    if let Some(key) = new_key {
+        println!("\nThe operator's key, shown once; keep it:\n\n  operator's key  {key}");
+    }
+    let books = ledger.clone();
+    let demo_key = tokio::task::spawn_blocking(move || -> Result<Option<String>> {
+        match first_start::demo_account(&books)? {
+            Some(account) => first_start::demo_key(&books, account),
+            None => Ok(None),
+        }
     })
     .await??;
-    print_secrets(&made, &entry.id, &address);
+    if let Some(key) = demo_key {
+        print_demo_key(&key, &entry.id, &address);
+    }
 
     let registry = Arc::new(Registry::new(Arc::clone(&config)));
     registry.get(&entry.id).await?;
@@ -107,25 +114,17 @@ async fn stop_signal() {
     let _ = interrupt.await;
 }
 
-/// Shows new secrets, the only time that anybody sees them.
-fn print_secrets(made: &Made, model: &str, address: &str) {
-    if made.operator_key.is_none() && made.demo_key.is_none() {
-        return;
-    }
-    println!("\nFirst start. These keys are shown once; keep them.\n");
-    if let Some(key) = &made.operator_key {
-        println!("  operator's key  {key}");
-    }
-    if let Some(key) = &made.demo_key {
-        let credits = thousands(first_start::DEMO_CREDITS.0);
-        println!("  demo account    {key}  ({credits} credits)");
-        println!("\nTry it:\n");
-        println!("  curl {address}/v1/chat/completions \\");
-        println!("    -H 'Authorization: Bearer {key}' \\");
-        println!("    -H 'Content-Type: application/json' \\");
-        println!(
-            "    -d '{{\"model\": \"{model}\", \"messages\": \
-             [{{\"role\": \"user\", \"content\": \"What is the capital of Kuwait?\"}}]}}'\n"
-        );
-    }
+/// Shows the demo account's key, the only time that anybody sees it, and what to do with it.
+fn print_demo_key(key: &str, model: &str, address: &str) {
+    let credits = thousands(first_start::DEMO_CREDITS.0);
+    println!("\nA demo account with {credits} credits; its key is shown once:\n");
+    println!("  demo account    {key}");
+    println!("\nTry it:\n");
+    println!("  curl {address}/v1/chat/completions \\");
+    println!("    -H 'Authorization: Bearer {key}' \\");
+    println!("    -H 'Content-Type: application/json' \\");
+    println!(
+        "    -d '{{\"model\": \"{model}\", \"messages\": \
+         [{{\"role\": \"user\", \"content\": \"What is the capital of Kuwait?\"}}]}}'\n"
+    );
 }

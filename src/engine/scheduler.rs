@@ -373,6 +373,8 @@ impl Scheduler {
         for mut sequence in running.extract_if(.., is_unread) {
             actions.push(Action::Pause(sequence.id));
             blocks.release(sequence.take_blocks());
+            // Its own reader's doing: what is computed again is service, and counted as such.
+            sequence.served = 0;
             counters.pauses += 1;
             paused.push(sequence);
         }

@@ -220,14 +220,31 @@ fn stamp(path: &Path, name: String) -> Result<Stamp, SourceError> {
 /// The digest that [`ModelFiles::digest`] describes.
 fn digest_of(path: &Path, stamps: &[Stamp]) -> Result<Sha256Digest, SourceError> {
     if !path.is_dir() {
-        return digest_of_file(path);
+        return checked_digest(path);
     }
     let mut lines = Sha256::new();
     for stamp in stamps {
-        let digest = digest_of_file(&path.join(&stamp.name))?;
+        let digest = checked_digest(&path.join(&stamp.name))?;
         lines.update(format!("{digest}  {}\n", stamp.name));
     }
     Ok(Sha256Digest(lines.finalize().into()))
+}
+
+/// The digest of a file which, if it is in a hub cache, has to be the one that names its blob: a
+/// download whose check was interrupted lies there under its final name.
+fn checked_digest(path: &Path) -> Result<Sha256Digest, SourceError> {
+    let found = digest_of_file(path)?;
+    match announced_digest(path) {
+        Some(expected) if expected != found => Err(SourceError::WrongDigest { found, expected }),
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// The SHA-256 that the hub announced for a file of its cache. Small files are named otherwise.
+fn announced_digest(path: &Path) -> Option<Sha256Digest> {
+    let blob = fs::canonicalize(path).ok()?;
+    let is_blob = blob.parent()?.file_name()? == "blobs";
+    is_blob.then(|| blob.file_name()?.to_str()?.parse().ok()).flatten()
 }
 
 pub(super) fn digest_of_file(path: &Path) -> Result<Sha256Digest, SourceError> {

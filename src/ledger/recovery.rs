@@ -15,7 +15,8 @@ pub(super) struct Recovered {
     pub(super) boot: i64,
     /// Meters closed at `used`.
     pub(super) closed: usize,
-    /// How many of these were not streamed: nothing of them was sent, so they were given back.
+    /// How many of these had sent nothing (not streamed, or without a token yet): they were given
+    /// back, which also frees their idempotency keys.
     pub(super) reversed: usize,
 }
 
@@ -31,9 +32,9 @@ pub(super) fn begin_boot(conn: &mut Connection, now_ms: i64) -> Result<Recovered
     let context = Context { conn: &transaction, now_ms, boot };
     let open = open_meters(&transaction)?;
     let mut recovered = Recovered { boot, closed: open.len(), reversed: 0 };
-    for (meter, streamed) in open {
+    for (meter, keeps_charges) in open {
         settled(meter, store::close_meter(&context, meter, "interrupted"))?;
-        if !streamed {
+        if !keeps_charges {
             settled(
                 meter,
                 store::reverse_meter(&context, meter, "stopped before the answer was sent"),
@@ -46,8 +47,9 @@ pub(super) fn begin_boot(conn: &mut Connection, now_ms: i64) -> Result<Recovered
 }
 
 fn open_meters(conn: &Connection) -> rusqlite::Result<Vec<(MeterId, bool)>> {
-    let mut statement =
-        conn.prepare("SELECT id,streamed FROM meter WHERE state='open' ORDER BY rowid")?;
+    let mut statement = conn.prepare(
+        "SELECT id,streamed AND output_tokens>0 FROM meter WHERE state='open' ORDER BY rowid",
+    )?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 

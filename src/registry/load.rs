@@ -8,7 +8,7 @@ use crate::catalog::ModelEntry;
 use crate::config::Config;
 use crate::engine::{Engine, EngineOptions};
 use crate::hub::ModelFiles;
-use crate::model::executor::cpu::CpuExecutor;
+use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
 use crate::model::{
     BLOCK_SIZE, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig, ModelError,
 };
@@ -72,6 +72,7 @@ pub(super) struct Plan {
     model: Model,
     context_length: usize,
     num_blocks: usize,
+    weight_bytes: u64,
 }
 
 impl Plan {
@@ -93,18 +94,20 @@ impl Plan {
                 "{bytes} bytes of KV memory do not hold one block of {block_bytes}: raise kv_memory"
             )));
         }
-        Ok(Self { entry, files, model, context_length, num_blocks: num_blocks as usize })
+        let (num_blocks, weight_bytes) = (num_blocks as usize, weight_bytes(&model)? as u64);
+        Ok(Self { entry, files, model, context_length, num_blocks, weight_bytes })
     }
 
-    /// Bytes the model will take: its weights (repacked, as large as the file) and its KV blocks.
+    /// Bytes the model will take: its packed weights, the rest of its file, which stays mapped, and
+    /// its KV blocks.
     pub(super) fn memory(&self) -> u64 {
         let block_bytes = self.model.config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
-        self.model.file_bytes() + block_bytes * self.num_blocks as u64
+        self.weight_bytes.max(self.model.file_bytes()) + block_bytes * self.num_blocks as u64
     }
 
     pub(super) fn load(self, config: &Config) -> Result<LoadedModel, LoadError> {
         let memory = self.memory();
-        let Self { entry, files, model, context_length, num_blocks } = self;
+        let Self { entry, files, model, context_length, num_blocks, .. } = self;
         let (tokenizer, file_template) = tokenizer(&model, &files.path)?;
         // A vocabulary may be padded in the weights, never longer than them.
         if tokenizer.vocab_size() > model.config.vocab_size {

@@ -116,7 +116,7 @@ pub struct Registry {
     loaded: Mutex<HashMap<String, Slot>>,
     /// Taken while a model loads: loads are one after the other, so that each sees the memory that
     /// the one before has left.
-    loading: tokio::sync::Mutex<()>,
+    loading: Arc<tokio::sync::Mutex<()>>,
     clock: AtomicU64,
 }
 
@@ -134,7 +134,7 @@ impl Registry {
             config,
             budget,
             loaded: Mutex::default(),
-            loading: tokio::sync::Mutex::default(),
+            loading: Arc::default(),
             clock: AtomicU64::new(0),
         }
     }
@@ -175,13 +175,18 @@ impl Registry {
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model);
         }
-        let _turn = self.loading.lock().await;
+        let turn = Arc::clone(&self.loading).lock_owned().await;
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model); // Somebody else loaded it while we waited.
         }
         let (registry, entry) = (Arc::clone(self), entry.clone());
         let id = entry.id.clone();
-        match tokio::task::spawn_blocking(move || registry.load(entry)).await {
+        // The turn goes with the work: a caller that leaves does not let another load begin beside it.
+        let load = move || {
+            let _turn = turn;
+            registry.load(entry)
+        };
+        match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
             Err(_) => Err(RegistryError::Failed {
                 id,
@@ -197,6 +202,11 @@ impl Registry {
     fn ready(&self, id: &str) -> Option<Arc<LoadedModel>> {
         let mut loaded = self.lock();
         let slot = loaded.get_mut(id)?;
+        if !slot.model.engine.is_running() {
+            tracing::error!(model = %id, "its engine has ended: it is loaded again");
+            loaded.remove(id);
+            return None;
+        }
         slot.last_used = self.tick();
         Some(Arc::clone(&slot.model))
     }
@@ -224,6 +234,13 @@ impl Registry {
     /// Puts unused models out, least recently used first, until `needed` more bytes fit.
     fn make_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
         let mut loaded = self.lock();
+        // Decided first: a model that cannot fit must not cost the others their places.
+        let is_used = |slot: &&Slot| Arc::strong_count(&slot.model) > 1;
+        let in_use: u64 = loaded.values().filter(is_used).map(|slot| slot.model.memory).sum();
+        if in_use.saturating_add(needed) > self.budget {
+            let id = id.to_owned();
+            return Err(RegistryError::OutOfMemory { id, needed, budget: self.budget });
+        }
         loop {
             let used: u64 = loaded.values().map(|slot| slot.model.memory).sum();
             if used.saturating_add(needed) <= self.budget {

@@ -56,9 +56,10 @@ fn check(id: &str) {
     let metadata = model.metadata.as_ref().unwrap();
     let vocabulary = registry::vocabulary(metadata).unwrap();
     let tokenizer = Arc::new(Tokenizer::from_vocabulary(vocabulary).unwrap());
-    let template = metadata.str("tokenizer.chat_template").unwrap().map(|source| {
-        ChatTemplate::compile(source, &tokenizer).unwrap()
-    });
+    let template = metadata
+        .str("tokenizer.chat_template")
+        .unwrap()
+        .map(|source| ChatTemplate::compile(source, &tokenizer).unwrap());
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/greedy/{id}.json"));
     let fixture: Fixture = serde_json::from_slice(&std::fs::read(data).unwrap()).unwrap();
     for prompt in &fixture.prompts {

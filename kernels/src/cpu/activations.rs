@@ -45,7 +45,12 @@ pub(crate) struct Quantized256 {
 
 impl Default for Quantized256 {
     fn default() -> Self {
-        Quantized256 { codes: [[[0; 4]; 8]; 8], sums16: [[0; 2]; 8], sums32: [[0; 2]; 4], scale: 0.0 }
+        Quantized256 {
+            codes: [[[0; 4]; 8]; 8],
+            sums16: [[0; 2]; 8],
+            sums32: [[0; 2]; 4],
+            scale: 0.0,
+        }
     }
 }
 

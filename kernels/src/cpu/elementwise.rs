@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn activations() {
         let x: Vec<f32> = (0..4000).map(|i| -100.0 + 0.05 * i as f32).collect();
-        let functions: [(GateActivation, fn(f32) -> f32); 2] = [
+        type Function = fn(f32) -> f32;
+        let functions: [(GateActivation, Function); 2] = [
             (GateActivation::Silu, reference::silu),
             (GateActivation::GeluTanh, reference::gelu_tanh),
         ];

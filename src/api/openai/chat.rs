@@ -48,7 +48,7 @@ pub(in super::super) async fn create(
     let fields = body.fields();
     let options = Options::read(&fields)?;
     refuse_unsupported(&fields, UNSUPPORTED)?;
-    let prompt = ChatPrompt::read(&fields)?;
+    let prompt = ChatPrompt::read(&fields, body.len)?;
     let max_tokens = max_tokens(&fields)?;
     let top_logprobs = top_logprobs(&fields)?;
     let idempotency_key = idempotency_key(&headers, options.n)?;
@@ -105,13 +105,13 @@ pub(in super::super) struct ChatPrompt {
     messages: Vec<ChatMessage>,
     /// `chat_template_kwargs`: further variables of the template.
     variables: Map<String, Value>,
-    /// Length of all text, which says how much work rendering is.
+    /// Length of the whole body, any field of which a template may write out.
     bytes: usize,
 }
 
 impl ChatPrompt {
-    /// Reads `messages` and `chat_template_kwargs`.
-    pub(in super::super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
+    /// Reads `messages` and `chat_template_kwargs` of a body of `bytes` length.
+    pub(in super::super) fn read(fields: &Fields<'_>, bytes: usize) -> Result<Self, ApiError> {
         let list = fields.require("messages", fields.array("messages")?)?;
         if list.is_empty() {
             return Err(fields.refuse("messages", "'messages' needs at least one message"));
@@ -120,11 +120,8 @@ impl ChatPrompt {
         for (index, message) in list.iter().enumerate() {
             messages.push(message_of(&Fields::at(message, format!("messages[{index}]"))?)?);
         }
-        let bytes = messages.iter().filter_map(|message| message.content.as_ref()).map(String::len);
         let variables = fields.fields("chat_template_kwargs")?;
         let variables = variables.map(|fields| fields.object().clone()).unwrap_or_default();
-        // The template writes some text around each message.
-        let bytes = bytes.sum::<usize>() + messages.len() * 16;
         Ok(Self { messages, variables, bytes })
     }
 

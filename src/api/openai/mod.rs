@@ -11,3 +11,4 @@ mod stream;
 mod types;
 
 pub(super) use chat::{ChatPrompt, render_chat};
+pub(super) use request::idempotency_key;

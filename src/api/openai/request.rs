@@ -245,7 +245,7 @@ pub(super) fn never(_: &Value) -> bool {
 }
 
 /// The `Idempotency-Key` header of a request for `num_choices` answers.
-pub(super) fn idempotency_key(
+pub(in super::super) fn idempotency_key(
     headers: &HeaderMap,
     num_choices: usize,
 ) -> Result<Option<String>, ApiError> {

@@ -120,6 +120,13 @@ impl Writer {
             if let Received::Stop = received {
                 break;
             }
+            // A ledger that is never idle keeps its house between batches.
+            if self.purge_is_due()
+                && self.last_purge.elapsed() >= self.housekeeping.idle
+                && let Err(error) = self.keep_house()
+            {
+                return self.fail(&error, batch);
+            }
             if self.waiting_rows() >= self.housekeeping.checkpoint_rows {
                 self.checkpoint("PASSIVE");
             }

@@ -107,7 +107,9 @@ impl ModelConfig {
     }
 
     /// Bytes that one block of keys and values takes over all layers, at `elem_bytes` a value.
+    /// Heads are padded to whole vectors of 16 values.
     pub fn kv_bytes_per_block(&self, elem_bytes: usize) -> usize {
-        2 * BLOCK_SIZE * self.num_layers * self.kv_size() * elem_bytes
+        let head = self.head_dim.next_multiple_of(16);
+        2 * BLOCK_SIZE * self.num_layers * self.num_kv_heads * head * elem_bytes
     }
 }

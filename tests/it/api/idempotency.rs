@@ -120,3 +120,19 @@ async fn keys_and_choices_have_bounds() {
     assert_eq!(send(&server, "n", &chat(json!({ "n": 59 }))).await.status, 400);
     assert_eq!(send(&server, "n", &chat(json!({ "n": 58 }))).await.status, 200);
 }
+
+/// One key stands for one request, and the route is part of what was asked.
+#[tokio::test]
+async fn the_same_body_on_another_route_is_another_request() {
+    let server = Server::start(Setup::saying(&["a", "b"]));
+    let body = chat(json!({ "prompt": ["Go\n", "Go\n"] }));
+    let keyed = |path| {
+        let mut request = server.request(Method::POST, path, Some(&body));
+        request.headers_mut().insert("idempotency-key", "k1".parse().unwrap());
+        request
+    };
+    assert_eq!(server.send(keyed("/v1/completions")).await.status, 200);
+    assert_eq!(server.send(keyed("/v1/chat/completions")).await.status, 422);
+    // The two prefixes are one route.
+    assert_eq!(server.send(keyed("/api/v1/completions")).await.status, 200);
+}

@@ -61,7 +61,7 @@ fn requests(vocab_size: usize, max_tokens: usize) -> Vec<SequenceRequest> {
         max_tokens,
         stop_ids: Arc::new([]),
         sampling: SamplingParams {
-            temperature: if number % 2 == 0 { 0.0 } else { 0.9 },
+            temperature: if number.is_multiple_of(2) { 0.0 } else { 0.9 },
             top_p: 0.95,
             repetition_penalty: if number % 4 == 3 { 1.1 } else { 1.0 },
             seed: number as u64,

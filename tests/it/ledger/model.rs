@@ -236,7 +236,8 @@ impl Model {
     pub(super) fn crash(&mut self, now_ms: i64) {
         let open = |id: &MeterId| self.meters[id].state == MeterState::Open;
         for id in self.meters.keys().copied().filter(open).collect::<Vec<_>>() {
-            let settled = match self.meters[&id].request.streamed {
+            let meter = &self.meters[&id];
+            let settled = match meter.request.streamed && meter.tokens() > 0 {
                 true => self.close(id, now_ms),
                 false => self.reverse(id, now_ms),
             };

@@ -343,12 +343,14 @@ fn a_crash_keeps_what_was_streamed_and_gives_back_what_was_not_sent() {
          open    s alice 1               -> ok
          open    w alice 2 whole         -> ok
          open    z alice 2 whole         -> ok
+         open    e alice 1               -> ok
          charge  s 10                    -> ok balance=90
          charge  w 10                    -> ok balance=70
          crash                           -> ok
          show    alice                   -> balance=90 journal=90 open=0
          !close  s                       -> ok used=10
          !close  w                       -> reversed
+         !close  e                       -> reversed
          ids     alice w                 -> gone
          crash                           -> ok
          show    alice                   -> balance=90 journal=90 open=0",

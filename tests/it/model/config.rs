@@ -183,8 +183,8 @@ fn constants_of_the_families() {
     assert_eq!(llama.rope_style, RopeStyle::Interleaved);
     assert_eq!(of_folder(&tiny_models::llama(), json!({})).rope_style, RopeStyle::Halves);
     assert_eq!((llama.head_dim, llama.q_size(), llama.kv_size()), (8, 32, 16));
-    // 2 (keys and values) x 16 positions x 2 layers x 16 values x 2 bytes
-    assert_eq!(llama.kv_bytes_per_block(2), 2048);
+    // 2 (keys and values) x 16 positions x 2 layers x 2 heads x 8 values padded to 16 x 2 bytes
+    assert_eq!(llama.kv_bytes_per_block(2), 4096);
     assert!(of_gguf(&tiny_models::qwen2().to_gguf()).config.has_qkv_bias);
 }
 

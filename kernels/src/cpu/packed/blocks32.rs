@@ -6,7 +6,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
-use super::{Format, GROUP, interleave, lane, word};
+use super::{Format, GROUP, interleave, lane, prefetch, word};
 use crate::DType;
 use crate::cpu::activations::Quantized32;
 use crate::cpu::simd::Simd;
@@ -74,6 +74,7 @@ impl<T: Codes> Format for Of<T> {
     fn product<S: Simd, const M: usize>(
         s: S,
         planes: [&[u8]; 4],
+        next: &[u8],
         x: [&[Quantized32]; M],
         out: &mut [[f32; GROUP]; M],
     ) {
@@ -82,6 +83,7 @@ impl<T: Codes> Format for Of<T> {
         let scales = planes[2].as_chunks::<2>().0.as_chunks::<GROUP>().0;
         let per_block = T::CODE_BYTES / 4;
         for b in 0..codes.len() / per_block {
+            prefetch::<S, Self>(s, next, b);
             let mut block = [&x[0][b]; M];
             for m in 1..M {
                 block[m] = &x[m][b];
@@ -156,11 +158,7 @@ pub(super) fn nibbles<S: Simd>(s: S, codes: &[[u8; 32]]) -> [S::I; 8] {
 
 /// The same with fifth bits.
 #[inline(always)]
-pub(super) fn nibbles_and_bits<S: Simd>(
-    s: S,
-    codes: &[[u8; 32]],
-    bits: &[[u8; 32]],
-) -> [S::I; 8] {
+pub(super) fn nibbles_and_bits<S: Simd>(s: S, codes: &[[u8; 32]], bits: &[[u8; 32]]) -> [S::I; 8] {
     let mut w = nibbles(s, codes);
     let bits = s.load_bytes(&bits[0]);
     let fifth = s.splat_i32(0x1010_1010);

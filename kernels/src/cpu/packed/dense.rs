@@ -3,7 +3,7 @@
 //! Packed: one weight of each of 8 rows side by side. Even and odd weights are summed apart and
 //! added at the end, which keeps two multiply-adds in flight for each token.
 
-use super::{Format, GROUP};
+use super::{Format, GROUP, prefetch};
 use crate::DType;
 use crate::cpu::simd::Simd;
 
@@ -41,13 +41,14 @@ macro_rules! dense {
             fn product<S: Simd, const M: usize>(
                 $s: S,
                 planes: [&[u8]; 4],
+                next: &[u8],
                 x: [&[f32]; M],
                 out: &mut [[f32; GROUP]; M],
             ) {
-                let (pairs, last) =
-                    planes[0].as_chunks::<{ $bytes * GROUP }>().0.as_chunks::<2>();
+                let (pairs, last) = planes[0].as_chunks::<{ $bytes * GROUP }>().0.as_chunks::<2>();
                 let mut sums = [[$s.splat(0.0); 2]; M];
                 for (k, [even, odd]) in pairs.iter().enumerate() {
+                    prefetch::<S, Self>($s, next, 2 * k);
                     let (even, odd) = (Self::load($s, even), Self::load($s, odd));
                     for m in 0..M {
                         sums[m][0] = $s.fma(even, $s.splat(x[m][2 * k]), sums[m][0]);

@@ -9,7 +9,7 @@
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
 use super::blocks32::{halves, splats};
-use super::{GROUP, interleave, lane};
+use super::{Format, GROUP, interleave, lane, prefetch};
 use crate::cpu::activations::Quantized256;
 use crate::cpu::simd::Simd;
 use crate::reference::six_bit_scales;
@@ -105,9 +105,10 @@ pub(super) fn unpack_head(plane: &[u8], row: usize, block: &mut [u8]) {
 
 /// The product of Q4_K and, with the plane of fifth bits, Q5_K.
 #[inline(always)]
-pub(super) fn product<S: Simd, const RUN: usize, const M: usize>(
+pub(super) fn product<S: Simd, T: Format, const RUN: usize, const M: usize>(
     s: S,
     planes: [&[u8]; 4],
+    next: &[u8],
     x: [&[Quantized256]; M],
     out: &mut [[f32; GROUP]; M],
 ) {
@@ -119,6 +120,7 @@ pub(super) fn product<S: Simd, const RUN: usize, const M: usize>(
     let fifth = fifth.as_chunks::<32>().0.as_chunks::<8>().0;
     let mut sums = [s.splat(0.0); M];
     for (b, codes) in codes.iter().enumerate() {
+        prefetch::<S, T>(s, next, b);
         let (scales, mins) = load(s, &scales[b]);
         let mut dots = [s.splat_i32(0); M];
         for (j, codes) in codes.iter().enumerate() {

@@ -51,10 +51,13 @@ pub(crate) trait Format {
 
     /// `out[m][r] = sum over k of row r [k] * x[m][k]`.
     ///
-    /// The order of the sum is that of [`reference::quantized_dot`] whatever `M` is.
+    /// The order of the sum is that of [`reference::quantized_dot`] whatever `M` is. `next` are the
+    /// bytes of the next group, which are fetched from memory meanwhile: planes are too short for
+    /// the CPU to foresee where the next one starts.
     fn product<S: Simd, const M: usize>(
         s: S,
         planes: [&[u8]; 4],
+        next: &[u8],
         x: [&[Self::Input]; M],
         out: &mut [[f32; GROUP]; M],
     );
@@ -291,7 +294,8 @@ impl PackedMatrix {
             let per_row = self.cols / T::DTYPE.block_len();
             let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
             let planes = split::<T>(self.group_bytes(group));
-            isa.run(GroupProduct::<T> { planes, x, per_row, out });
+            let next = if group + 1 < self.groups() { self.group_bytes(group + 1) } else { &[] };
+            isa.run(GroupProduct::<T> { planes, next, x, per_row, out });
         });
     }
 
@@ -362,6 +366,7 @@ inputs!(
 /// One group against several tokens.
 struct GroupProduct<'a, T: Format> {
     planes: [&'a [u8]; 4],
+    next: &'a [u8],
     x: &'a [T::Input],
     per_row: usize,
     out: &'a mut [[f32; GROUP]],
@@ -374,8 +379,10 @@ impl<T: Format> GroupProduct<'_, T> {
         for (m, x) in x.iter_mut().enumerate() {
             *x = &self.x[(first + m) * self.per_row..][..self.per_row];
         }
-        let out = self.out[first..first + M].as_mut_array().expect("a slice of M");
-        T::product(s, self.planes, x, out);
+        let out = self.out[first..].first_chunk_mut().expect("the caller leaves M");
+        // Once is enough.
+        let next = if first == 0 { self.next } else { &[] };
+        T::product(s, self.planes, next, x, out);
     }
 }
 
@@ -385,6 +392,10 @@ impl<T: Format> Task for GroupProduct<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let mut first = 0;
+        while S::HAS_32_REGISTERS && first + 2 * TILE <= self.out.len() {
+            self.tile::<S, { 2 * TILE }>(s, first);
+            first += 2 * TILE;
+        }
         while first + TILE <= self.out.len() {
             self.tile::<S, TILE>(s, first);
             first += TILE;
@@ -407,6 +418,15 @@ fn split<T: Format>(group: &[u8]) -> [&[u8]; 4] {
         rest = after;
         plane
     })
+}
+
+/// Fetches as much of the next group as block `b` of this one takes.
+#[inline(always)]
+fn prefetch<S: Simd, T: Format>(s: S, next: &[u8], b: usize) {
+    let bytes = const { T::PLANES[0] + T::PLANES[1] + T::PLANES[2] + T::PLANES[3] };
+    if let Some(block) = next.get(b * bytes..(b + 1) * bytes) {
+        s.prefetch(block);
+    }
 }
 
 /// One block's part of each plane.

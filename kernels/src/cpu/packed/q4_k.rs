@@ -39,10 +39,11 @@ impl Format for Q4K {
     fn product<S: Simd, const M: usize>(
         s: S,
         planes: [&[u8]; 4],
+        next: &[u8],
         x: [&[Quantized256]; M],
         out: &mut [[f32; GROUP]; M],
     ) {
         let [codes, scales, heads, _] = planes;
-        k_scales::product::<S, 8, M>(s, [codes, scales, heads, &[]], x, out);
+        k_scales::product::<S, Self, 8, M>(s, [codes, scales, heads, &[]], next, x, out);
     }
 }

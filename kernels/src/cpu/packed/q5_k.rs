@@ -43,9 +43,10 @@ impl Format for Q5K {
     fn product<S: Simd, const M: usize>(
         s: S,
         planes: [&[u8]; 4],
+        next: &[u8],
         x: [&[Quantized256]; M],
         out: &mut [[f32; GROUP]; M],
     ) {
-        k_scales::product::<S, 4, M>(s, planes, x, out);
+        k_scales::product::<S, Self, 4, M>(s, planes, next, x, out);
     }
 }

@@ -13,7 +13,7 @@
 
 use super::blocks32::{halves, splats};
 use super::k_scales::ORDER;
-use super::{Format, GROUP, interleave, lane};
+use super::{Format, GROUP, interleave, lane, prefetch};
 use crate::DType;
 use crate::cpu::activations::Quantized256;
 use crate::cpu::simd::Simd;
@@ -70,6 +70,7 @@ impl Format for Q6K {
     fn product<S: Simd, const M: usize>(
         s: S,
         planes: [&[u8]; 4],
+        next: &[u8],
         x: [&[Quantized256]; M],
         out: &mut [[f32; GROUP]; M],
     ) {
@@ -79,6 +80,7 @@ impl Format for Q6K {
         let d = planes[3].as_chunks::<2>().0.as_chunks::<GROUP>().0;
         let mut sums = [s.splat(0.0); M];
         for (b, (low, high)) in low.iter().zip(high).enumerate() {
+            prefetch::<S, Self>(s, next, b);
             let (multipliers, pairs) = load_scales(s, &scales[b]);
             let mut centres = [s.splat_i32(0); M];
             for m in 0..M {

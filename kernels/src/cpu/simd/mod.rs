@@ -72,6 +72,8 @@ pub(crate) trait Task {
 pub(crate) trait Simd: Copy {
     type F: Copy;
     type I: Copy;
+    /// Products of eight tokens at once stay in registers; else of four.
+    const HAS_32_REGISTERS: bool = false;
 
     fn splat(self, x: f32) -> Self::F;
     fn load(self, from: &[f32; 8]) -> Self::F;
@@ -148,6 +150,9 @@ pub(crate) trait Simd: Copy {
     /// As [`Simd::dots`] with signed `w`.
     fn signed_dots<const N: usize>(self, acc: Self::I, w: [Self::I; N], a: [Self::I; N])
     -> Self::I;
+
+    /// Asks for memory that is read soon.
+    fn prefetch(self, bytes: &[u8]);
 
     /// Four activations in every 32-bit lane.
     #[inline(always)]

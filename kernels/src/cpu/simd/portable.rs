@@ -209,4 +209,6 @@ impl Simd for Portable {
         }
         acc
     }
+    #[inline(always)]
+    fn prefetch(self, _bytes: &[u8]) {}
 }

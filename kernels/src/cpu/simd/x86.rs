@@ -73,10 +73,11 @@ macro_rules! methods {
 
 /// Implements [`Simd`] for a token; what depends on the dot instruction is passed in.
 macro_rules! implement {
-    ($token:ty, $($dots:tt)*) => {
+    ($token:ty, $has_32_registers:literal, $($dots:tt)*) => {
         impl Simd for $token {
             type F = __m256;
             type I = __m256i;
+            const HAS_32_REGISTERS: bool = $has_32_registers;
 
             methods! {
                 fn splat(self, x: f32) -> __m256 { _mm256_set1_ps(x) }
@@ -156,12 +157,20 @@ macro_rules! implement {
                 }
             }
 
+            #[inline(always)]
+            fn prefetch(self, bytes: &[u8]) {
+                for line in bytes.chunks(64) {
+                    // SAFETY: a hint, which reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+                }
+            }
+
             $($dots)*
         }
     };
 }
 
-implement! { Avx2,
+implement! { Avx2, false,
     #[inline(always)]
     fn dots<const N: usize, const RUN: usize>(
         self, acc: __m256i, w: [__m256i; N], a: [__m256i; N],
@@ -243,8 +252,8 @@ fn bytes_of_lanes(zero: u32, to: u32, n: usize) -> __m256i {
 
 /// The dot products of both VNNI variants; `$dpbusd` is their instruction.
 macro_rules! implement_vnni {
-    ($token:ty, $dpbusd:ident) => {
-        implement! { $token,
+    ($token:ty, $has_32_registers:literal, $dpbusd:ident) => {
+        implement! { $token, $has_32_registers,
             #[inline(always)]
             fn dots<const N: usize, const RUN: usize>(
                 self, mut acc: __m256i, w: [__m256i; N], a: [__m256i; N],
@@ -291,5 +300,5 @@ macro_rules! implement_vnni {
     };
 }
 
-implement_vnni!(AvxVnni, _mm256_dpbusd_avx_epi32);
-implement_vnni!(Avx512, _mm256_dpbusd_epi32);
+implement_vnni!(AvxVnni, false, _mm256_dpbusd_avx_epi32);
+implement_vnni!(Avx512, true, _mm256_dpbusd_epi32);

@@ -13,6 +13,7 @@ use kernels::cpu::{
 };
 use kernels::reference::RopePairs;
 
+pub use self::weights::weight_bytes;
 use self::weights::{Embedding, LayerWeights, PackedWeights};
 use super::{Executor, ExecutorLimits};
 use crate::model::batch::{BLOCK_SIZE, ForwardBatch};

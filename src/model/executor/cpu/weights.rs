@@ -65,10 +65,7 @@ impl PackedWeights {
     pub(super) fn new(model: &Arc<Model>, cpu: &mut Cpu) -> Result<Self, ModelError> {
         let weights = &model.weights;
         let output = weights.output.as_ref().unwrap_or(&weights.embedding);
-        let mut bytes = arena_bytes(output)?;
-        for matrix in weights.layers.iter().flat_map(matrices) {
-            bytes = bytes.saturating_add(arena_bytes(matrix)?);
-        }
+        let bytes = weight_bytes(model)?;
         let arena = Arena::new(bytes)
             .map_err(|error| ModelError::Executor(format!("no {bytes} bytes: {error}")))?;
         let mut packer = Packer { arena, cpu };
@@ -93,6 +90,18 @@ impl PackedWeights {
         });
         layers.chain([&self.output]).fold(Kinds::default(), |kinds, m| kinds.with(m.kind()))
     }
+}
+
+/// Bytes of memory that a model's packed weights take; more than in the file where a type is kept
+/// in a wider one.
+///
+/// # Errors
+/// A matrix that cannot be packed.
+pub fn weight_bytes(model: &Model) -> Result<usize, ModelError> {
+    let weights = &model.weights;
+    let output = weights.output.as_ref().unwrap_or(&weights.embedding);
+    let layers = weights.layers.iter().flat_map(matrices);
+    layers.chain([output]).try_fold(0_usize, |sum, m| Ok(sum.saturating_add(arena_bytes(m)?)))
 }
 
 /// The matrices of a layer, as the file has them.
