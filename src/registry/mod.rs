@@ -181,7 +181,7 @@ impl Registry {
         }
         let (registry, entry) = (Arc::clone(self), entry.clone());
         let id = entry.id.clone();
-        // The turn goes with the work: a caller that leaves does not let another load begin beside it.
+        // The turn goes with the work: when a caller leaves, no load begins beside its own.
         let load = move || {
             let _turn = turn;
             registry.load(entry)

@@ -138,7 +138,7 @@ async fn operations_need_no_key_and_metrics_count() {
         let request = Request::get(path).body(Body::empty()).unwrap();
         assert_eq!(server.send(request).await.status, 200, "{path}");
     }
-    // The answer is counted when its task knows that it was taken, which is after the caller has it.
+    // An answer is counted once its task knows that it was taken, after the caller has it.
     let mut metrics = server.get("/metrics").await.text;
     while !metrics.contains("mizan_generations_total{") {
         tokio::task::yield_now().await;
