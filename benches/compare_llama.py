@@ -146,7 +146,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.binary = arguments.binary.resolve()
     llama_cpp.llama_log_set(SILENT, None)
-    results = [compare(model.resolve(), arguments) for model in arguments.models]
+    results = [compare(model.absolute(), arguments) for model in arguments.models]
     print(f"{processor()}, {arguments.threads} threads, medians of {arguments.rounds} rounds,")
     print(f"tokens a second, llama-cpp-python {llama_cpp.__version__}.\n")
     print("| model | | Mizan | llama.cpp | ratio |")

@@ -282,7 +282,11 @@ fn add_path_model(name: &str, catalog: &mut Catalog) -> Result<String, ConfigErr
     if !catalog.tiers.contains_key(PATH_MODEL_TIER) {
         return Err(ConfigError::NoTierForPath { path: path.to_owned() });
     }
-    let entry = ModelEntry::from_path(path, PATH_MODEL_TIER);
+    let mut entry = ModelEntry::from_path(path, PATH_MODEL_TIER);
+    if catalog.model(&entry.id).is_some() {
+        // A file may well be called like the model of the catalog that it is a copy of.
+        entry.id.push_str("-local");
+    }
     if catalog.model(&entry.id).is_some() {
         return Err(ConfigError::DuplicateModel { id: entry.id });
     }
