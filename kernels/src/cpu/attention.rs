@@ -16,7 +16,6 @@ use std::ops::Range;
 
 /// Positions whose softmax is computed at once.
 const PARTITION: usize = 8 * BLOCK_POSITIONS;
-
 /// Queries that share one pass over keys and values.
 const TILE: usize = 4;
 

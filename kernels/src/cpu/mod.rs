@@ -1,8 +1,8 @@
 //! The fast path on the CPU: packed weights, paged attention and the fused steps of a layer.
 //!
-//! A caller packs each weight matrix into an [`Arena`] ([`PackedMatrix::pack`]), makes a [`Cpu`] (its
-//! threads) and a [`KvCache`], then runs the steps: [`ProjectHeads`], [`Attention`], [`AddProduct`],
-//! [`GateUp`], [`AddProduct`] again, and at the end [`Logits`].
+//! A caller packs each weight matrix into an [`Arena`] ([`PackedMatrix::pack`]), makes a [`Cpu`]
+//! (its threads) and a [`KvCache`], then runs the steps: [`ProjectHeads`], [`Attention`],
+//! [`AddProduct`], [`GateUp`], [`AddProduct`] again, and at the end [`Logits`].
 //! Promises: results are the same to the bit for any number of threads, any instruction set and
 //! whatever else is in the step. No memory is taken after the start. Idle threads use no CPU.
 //! Never knows: model files, families, tokens.

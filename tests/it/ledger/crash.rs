@@ -93,7 +93,10 @@ fn compare(ledger: &Ledger, told: &BTreeMap<MeterId, Told>) {
         match told.ended.as_deref() {
             Some("closed") => assert_eq!(record.state, MeterState::Closed),
             Some(_) => assert_eq!(record.state, MeterState::Reversed),
-            None if record.streamed => assert_eq!(record.state, MeterState::Closed),
+            // A stream that had not begun is given back like a plain answer.
+            None if record.streamed && record.output_tokens > 0 => {
+                assert_eq!(record.state, MeterState::Closed);
+            }
             // Its end may have been in flight too.
             None => assert_ne!(record.state, MeterState::Open),
         }

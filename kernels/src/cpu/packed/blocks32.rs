@@ -1,8 +1,8 @@
 //! What Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 share: blocks of 32 with one scale, perhaps one minimum.
 //!
 //! In the file: `d`, (`m`), (32 fifth bits), then 16 bytes of nibbles or 32 bytes of codes.
-//! Packed, for eight rows: codes as words of 4 bytes, row after row; fifth bits one vector: byte `c`
-//! of a row's word holds the bits of weights `4t + c` at bit `t`; then 8 `d` and 8 `m`.
+//! Packed, for eight rows: codes as words of 4 bytes, row after row; fifth bits one vector: byte
+//! `c` of a row's word holds the bits of weights `4t + c` at bit `t`; then 8 `d` and 8 `m`.
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 

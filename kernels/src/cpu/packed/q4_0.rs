@@ -1,7 +1,7 @@
 //! Q4_0: `weight = d * (code - 8)`, codes of 4 bits.
 //!
-//! In the file: `d: f16, codes: [u8; 16]`; weight `k` in the low nibble of byte `k`, weight `k + 16`
-//! in the high one. Packed: 128 + 16 bytes for 8 rows of a block, 4.5 bits a weight.
+//! In the file: `d: f16, codes: [u8; 16]`; weight `k` in the low nibble of byte `k`, weight `k +
+//! 16` in the high one. Packed: 128 + 16 bytes for 8 rows of a block, 4.5 bits a weight.
 //! Bound: `|15 * 127 * 2| = 3810` for each product pair, so all 8 of a block fit 16 bits (30 480).
 
 use super::blocks32::{Codes, nibbles, unsigned_dots};

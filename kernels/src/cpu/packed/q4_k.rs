@@ -1,7 +1,7 @@
 //! Q4_K: `weight = d * scale * code - dmin * min`, codes of 4 bits, sub-blocks of 32.
 //!
-//! In the file: `d: f16, dmin: f16, scales: [u8; 12], codes: [u8; 128]`; each 32 bytes of codes hold
-//! 32 weights in the low nibbles and the next 32 in the high ones.
+//! In the file: `d: f16, dmin: f16, scales: [u8; 12], codes: [u8; 128]`; each 32 bytes of codes
+//! hold 32 weights in the low nibbles and the next 32 in the high ones.
 //! Packed: 1024 + 96 + 32 bytes for 8 rows of a block, 4.5 bits a weight.
 //! Bounds: 8 product pairs of `15 * 127 * 2` fit 16 bits (30 480); a block's scaled sum is at most
 //! `256 * 15 * 127 * 63`, about 31 million, and stays in 32 bits.

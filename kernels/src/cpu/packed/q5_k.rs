@@ -1,7 +1,7 @@
 //! Q5_K: `weight = d * scale * code - dmin * min`, codes of 5 bits, sub-blocks of 32.
 //!
-//! In the file: `d: f16, dmin: f16, scales: [u8; 12], fifth: [u8; 32], codes: [u8; 128]`; codes as in
-//! Q4_K, bit `s` of byte `l` of `fifth` belongs to weight `l` of sub-block `s`.
+//! In the file: `d: f16, dmin: f16, scales: [u8; 12], fifth: [u8; 32], codes: [u8; 128]`; codes as
+//! in Q4_K, bit `s` of byte `l` of `fifth` belongs to weight `l` of sub-block `s`.
 //! Packed: 1024 + 96 + 32 + 256 bytes for 8 rows of a block, 5.5 bits a weight.
 //! Bounds: 4 product pairs of `31 * 127 * 2` fit 16 bits (31 496); a block's scaled sum is at most
 //! `256 * 31 * 127 * 63`, about 64 million, and stays in 32 bits.
