@@ -1,16 +1,22 @@
-//! The body of a request: JSON, bounded, read whole.
+//! The body of a request: JSON, bounded in size and time, read whole.
 //! Promises: whatever arrives, the answer is OpenAI's error shape.
 //! Never knows: what the JSON means.
+
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use super::AppState;
 use super::error::ApiError;
 use super::fields::Fields;
+
+/// How long a body may take to arrive: the largest one over a slow line.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A JSON object, and what identifies the bytes it came in.
 #[derive(Debug)]
@@ -38,15 +44,14 @@ impl FromRequest<AppState> for JsonBody {
         }
         // `/v1` and `/api/v1` are one: a nested router sees the path without its prefix.
         let route = request.uri().path().to_owned();
-        let bytes =
-            Bytes::from_request(request, state).await.map_err(|rejection| {
-                match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => {
-                        ApiError::BodyTooLarge { max_bytes: state.config.max_body_bytes }
-                    }
-                    _ => ApiError::BadRequest(format!("the body broke off: {rejection}")),
-                }
-            })?;
+        let bytes = timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+        let bytes = bytes.await.map_err(|_| ApiError::BodyTooSlow)?;
+        let bytes = bytes.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::BodyTooLarge { max_bytes: state.config.max_body_bytes }
+            }
+            _ => ApiError::BadRequest(format!("the body broke off: {rejection}")),
+        })?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| ApiError::InvalidJson(error.to_string()))?;
         match value {

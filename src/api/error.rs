@@ -39,6 +39,9 @@ pub enum ApiError {
         /// The bound.
         max_bytes: usize,
     },
+    /// The body did not arrive in time.
+    #[error("the body took too long to arrive")]
+    BodyTooSlow,
     /// The prompt leaves no room for a single token.
     #[error(
         "this model's context holds {context_length} tokens, the prompt has {prompt_tokens} and \
@@ -215,6 +218,7 @@ impl ApiError {
             Self::InvalidJson(_) => Shape::invalid(Status::BAD_REQUEST).code("invalid_json"),
             Self::NotJson => Shape::invalid(Status::UNSUPPORTED_MEDIA_TYPE),
             Self::BodyTooLarge { .. } => Shape::invalid(Status::PAYLOAD_TOO_LARGE),
+            Self::BodyTooSlow => Shape::invalid(Status::REQUEST_TIMEOUT),
             Self::ContextLength { param, .. } => {
                 Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
             }
@@ -460,6 +464,7 @@ mod tests {
         check(IdempotencyRunning, 409, invalid, Some("idempotency_running"), None);
         check(IdempotencyExpired, 410, invalid, Some("idempotency_expired"), None);
         check(BodyTooLarge { max_bytes: 1 }, 413, invalid, None, None);
+        check(BodyTooSlow, 408, invalid, None, None);
         check(NotJson, 415, invalid, None, None);
         check(Conflict("taken".to_owned()), 422, invalid, None, None);
         check(IdempotencyMismatch, 422, invalid, Some("idempotency_mismatch"), None);

@@ -14,6 +14,7 @@ mod admin;
 mod auth;
 mod body;
 mod choice;
+mod connections;
 mod delivery;
 mod error;
 mod fields;
@@ -29,27 +30,21 @@ mod replay;
 mod state;
 mod unsettled;
 
-use std::fmt;
 use std::future::Future;
-use std::io;
-use std::time::Duration;
 
 use axum::routing::{get, post};
-use axum::serve::{Listener, ListenerExt};
+use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use error::ApiError;
 pub use operator::OperatorKey;
 pub use state::AppState;
 
+use connections::CLOSING_TIMEOUT;
 use openai::{chat, completions, models};
 use operator::ThroughControlSocket;
-
-/// How long requests that were told to stop, and connections that have to be closed, may take.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All routes, ready to be called.
 pub fn router(state: AppState) -> Router {
@@ -85,14 +80,14 @@ pub async fn serve(
     listener: TcpListener,
     state: AppState,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     // A token's frame is small and must not wait for the next one.
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "frames may be delayed: TCP_NODELAY could not be set");
         }
     });
-    serve_on(listener, router(state.clone()), state, shutdown).await
+    connections::serve(listener, router(state.clone()), wind_down(state, shutdown)).await;
 }
 
 /// Serves the same routes on a socket that only the operator can open, and which therefore needs
@@ -101,38 +96,15 @@ pub async fn serve_control(
     listener: UnixListener,
     state: AppState,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let router = router(state.clone()).layer(Extension(ThroughControlSocket));
-    serve_on(listener, router, state, shutdown).await
+    connections::serve(listener, router, wind_down(state, shutdown)).await;
 }
 
-async fn serve_on<L: Listener<Addr: fmt::Debug>>(
-    listener: L,
-    router: Router,
-    state: AppState,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let (settled, is_settled) = oneshot::channel();
-    // The listener stays open until all is settled, so that callers get a 503, not a closed port.
-    let wind_down = async move {
-        shutdown.await;
-        wind_down(&state).await;
-        let _ = settled.send(());
-    };
-    let server = axum::serve(listener, router).with_graceful_shutdown(wind_down);
-    let overtime = async {
-        // Without a sender there was no wind-down, and the server ended on its own account.
-        let _ = is_settled.await;
-        tokio::time::sleep(CLOSING_TIMEOUT).await;
-    };
-    tokio::select! {
-        served = server => served,
-        () = overtime => Ok(()),
-    }
-}
-
-/// Returns when no generation is in flight, or when those that were told to stop did not.
-async fn wind_down(state: &AppState) {
+/// Waits for `shutdown`; returns when no generation is in flight after that, or when those that
+/// were told to stop did not.
+async fn wind_down(state: AppState, shutdown: impl Future<Output = ()>) {
+    shutdown.await;
     let lifecycle = &state.lifecycle;
     lifecycle.drain();
     tracing::info!(running = lifecycle.running(), "stopping: no new work is taken");

@@ -73,9 +73,7 @@ impl Operator {
             let until = async {
                 let _ = stopped.await;
             };
-            if let Err(error) = api::serve_control(listener, state, until).await {
-                tracing::error!(%error, "the control socket failed");
-            }
+            api::serve_control(listener, state, until).await;
         });
         Ok(Self { client, private: Some(PrivateServer { stop, serving, ledger, registry }) })
     }

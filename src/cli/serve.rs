@@ -77,9 +77,9 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     };
     println!("Serving {} on {address}", entry.id);
     std::io::stdout().flush()?;
-    api::serve(listener, state, until(stopped)).await?;
+    api::serve(listener, state, until(stopped)).await;
     if let Some(control) = control {
-        control.await??;
+        control.await?;
     }
     tokio::task::spawn_blocking(move || ledger.shutdown()).await?;
     Ok(())

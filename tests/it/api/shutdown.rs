@@ -23,7 +23,7 @@ struct Listening {
     server: Arc<Server>,
     address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Listening {
@@ -80,7 +80,7 @@ async fn running_work_is_finished_and_new_work_refused() {
     listening.server.allow(4);
     let body = text(stream).await;
     assert!(body.ends_with("data: [DONE]\n\n"), "{body}");
-    listening.serving.await.unwrap().unwrap();
+    listening.serving.await.unwrap();
     let record = listening.server.settled().await;
     assert_eq!((record.state, record.output_tokens), (MeterState::Closed, 3));
     listening.server.verify_books();
@@ -122,7 +122,7 @@ async fn what_does_not_finish_in_time_is_ended_and_settled() {
             text(response).await
         };
         assert!(response.contains("shutting_down"), "{response}");
-        listening.serving.await.unwrap().unwrap();
+        listening.serving.await.unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
         let record = listening.server.settled().await;
         if is_streamed {
