@@ -45,7 +45,7 @@ pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -61,8 +61,9 @@ use writer::{Durability, Gauges, Housekeeping, Message, Writer, job};
 pub struct LedgerOptions {
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
-    /// Commands that may wait for the writer. Beyond it new work is refused with
-    /// [`Unavailable::Busy`]; charges, closes and reversals wait for room instead.
+    /// Commands that may wait for the writer before new work is refused with
+    /// [`Unavailable::Busy`]. Charges, closes and reversals are always taken: each belongs to a
+    /// meter whose opening was new work, so there are never many more of them.
     pub queue: usize,
     /// How long paid ids are kept after their meter closed; `None`: for ever.
     pub retain_ids: Option<Duration>,
@@ -108,20 +109,21 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Inner {
-    queue: SyncSender<Message>,
+    queue: Sender<Message>,
+    max_waiting: usize,
     gauges: Arc<Gauges>,
     readers: Readers,
     clock: Arc<dyn Clock>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Whether a command waits for room in a full queue.
+/// Whether a command is taken when many wait. No command ever blocks its caller, which may be a
+/// task on a runtime's thread.
 #[derive(Debug, Clone, Copy)]
 enum Admission {
     /// New work: refused when the queue is full.
     New,
-    /// Work in flight that has to be charged or ended: blocks the calling thread for the moment the
-    /// writer needs. It never waits for callers, so this ends.
+    /// Work in flight that has to be charged or ended.
     InFlight,
 }
 
@@ -146,7 +148,7 @@ impl Ledger {
             idle: options.idle,
             retain_ids_ms: options.retain_ids.map(millis),
         };
-        let (sender, receiver) = sync_channel(options.queue.max(1));
+        let (sender, receiver) = channel();
         let writer =
             Writer::new(conn, lock, recovered.boot, Arc::clone(&clock), housekeeping, receiver);
         let gauges = writer.gauges();
@@ -157,6 +159,7 @@ impl Ledger {
         Ok(Self {
             inner: Arc::new(Inner {
                 queue: sender,
+                max_waiting: options.queue.max(1),
                 gauges,
                 readers: Readers::new(path.to_owned()),
                 clock,
@@ -398,19 +401,17 @@ impl Ledger {
         F: FnOnce(&Context<'_>) -> Outcome<T, E> + Send + 'static,
     {
         let (job, reply) = job(durability, run);
-        let (refused, why) = match admission {
-            Admission::New => match self.inner.queue.try_send(Message::Run(job)) {
-                Ok(()) => return reply,
-                Err(TrySendError::Full(message)) => (message, Unavailable::Busy),
-                Err(TrySendError::Disconnected(message)) => (message, Unavailable::Stopped),
-            },
-            Admission::InFlight => match self.inner.queue.send(Message::Run(job)) {
-                Ok(()) => return reply,
-                Err(error) => (error.0, Unavailable::Stopped),
-            },
-        };
-        if let Message::Run(job) = refused {
-            job.answer(Err(why));
+        if let Admission::New = admission
+            && self.inner.gauges.waiting() >= self.inner.max_waiting
+        {
+            job.answer(Err(Unavailable::Busy));
+            return reply;
+        }
+        let place = Gauges::queue_up(&self.inner.gauges);
+        if let Err(refused) = self.inner.queue.send(Message::Run(job, place))
+            && let Message::Run(job, _) = refused.0
+        {
+            job.answer(Err(Unavailable::Stopped));
         }
         reply
     }

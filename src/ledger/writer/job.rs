@@ -2,13 +2,14 @@
 
 use std::mem;
 
+use super::Place;
 use crate::ledger::errors::Unavailable;
 use crate::ledger::reply::{Answer, Reply, reply};
 use crate::ledger::store::{self, Context, Outcome};
 
 /// What reaches the writer.
 pub(in crate::ledger) enum Message {
-    Run(Box<dyn Job>),
+    Run(Box<dyn Job>, Place),
     /// Finish what is queued, then end.
     Stop,
 }

@@ -11,7 +11,7 @@ mod tests;
 pub(super) use job::{Durability, Job, Message, job};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,31 @@ const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     pub(super) failed: AtomicBool,
+    waiting: AtomicUsize,
     pub(super) commits: AtomicU64,
     pub(super) commands: AtomicU64,
+}
+
+impl Gauges {
+    /// Commands in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A place in the queue, counted until it is dropped: also when the queue itself is.
+    pub(super) fn queue_up(gauges: &Arc<Self>) -> Place {
+        gauges.waiting.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(gauges))
+    }
+}
+
+/// A command's place in the queue.
+pub(super) struct Place(Arc<Gauges>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How the writer keeps house.
@@ -148,7 +171,10 @@ impl Writer {
         };
         while let Some(message) = next {
             match message {
-                Message::Run(job) => batch.push(job),
+                Message::Run(job, place) => {
+                    drop(place);
+                    batch.push(job);
+                }
                 Message::Stop => return Received::Stop,
             }
             next = if batch.len() < MAX_BATCH { self.queue.try_recv().ok() } else { None };
@@ -205,7 +231,8 @@ impl Writer {
             tracing::error!(%error, "rolling back failed too; closing does it");
         }
         batch.into_iter().for_each(|job| job.answer(Err(Unavailable::Failed)));
-        while let Ok(Message::Run(job)) = self.queue.recv() {
+        while let Ok(Message::Run(job, place)) = self.queue.recv() {
+            drop(place);
             job.answer(Err(Unavailable::Failed));
         }
     }
