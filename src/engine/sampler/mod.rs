@@ -22,7 +22,7 @@ use vector::Weighting;
 
 pub use random::uniform;
 
-/// Candidates for `top_p` that are looked at before all are.
+/// Candidates that are put in order; more are only told apart, in linear time.
 const FEW: usize = 512;
 
 /// What one sequence's next choice depends on besides the logits.
@@ -147,12 +147,17 @@ impl Sampler {
         let floor = params.min_p.ln();
         let weighting = Weighting { max, temperature: params.temperature, floor };
         let random = uniform(params.seed, state.num_sampled as u64);
-        let chosen = if params.top_k > 0 && params.top_k < logits.len() {
+        let limited = params.top_k > 0 && params.top_k < logits.len();
+        let chosen = if limited && params.top_k <= FEW {
             vector::top(logits, params.top_k, &mut self.candidates);
-            let weights = self.candidates.iter().map(|&(logit, _)| weighting.weight(logit));
-            let total: f64 = weights.map(f64::from).sum();
+            let total = weighting.sum_of(&self.candidates);
             let kept = nucleus(&self.candidates, weighting, params.top_p, total);
             draw(kept, weighting, random)
+        } else if limited {
+            vector::select_top(logits, params.top_k, &mut self.candidates);
+            let total = weighting.sum_of(&self.candidates);
+            weighting.reach(f64::from(params.top_p) * total, &mut self.candidates);
+            draw(&self.candidates, weighting, random)
         } else if params.top_p < 1.0 {
             let total = weighting.sum(logits);
             // Few ids hold most of the probability, mostly.
@@ -162,7 +167,8 @@ impl Sampler {
                 draw(kept, weighting, random)
             } else {
                 let target = f64::from(params.top_p) * total;
-                weighting.reach(logits, target, &mut self.candidates);
+                vector::select_top(logits, logits.len(), &mut self.candidates);
+                weighting.reach(target, &mut self.candidates);
                 draw(&self.candidates, weighting, random)
             }
         } else {

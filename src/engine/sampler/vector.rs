@@ -69,6 +69,11 @@ impl Weighting {
         logits.chunks(CHUNK).map(|chunk| self.chunk_sum(chunk)).sum()
     }
 
+    /// The sum of the weights of candidates, in their order.
+    pub(super) fn sum_of(self, candidates: &[(f32, u32)]) -> f64 {
+        candidates.iter().map(|&(logit, _)| f64::from(self.weight(logit))).sum()
+    }
+
     /// In two loops, of which the first, long one becomes SIMD.
     fn chunk_sum(self, chunk: &[f32]) -> f64 {
         let mut weights = [0.0; CHUNK];
@@ -112,21 +117,20 @@ impl Weighting {
         found
     }
 
-    /// The fewest best values whose weights together reach `target`, in no particular order.
+    /// Keeps the fewest best candidates whose weights together reach `target`, in no particular
+    /// order; all that have a weight if they do not reach it.
     ///
     /// Halves the range that holds the last one until it is found, so that the time is linear,
     /// however many there are: a flat distribution of one caller must not hold up the others.
-    pub(super) fn reach(self, logits: &[f32], target: f64, found: &mut Vec<(f32, u32)>) {
-        found.clear();
-        found
-            .extend(logits.iter().copied().zip(0..).filter(|&(logit, _)| self.weight(logit) > 0.0));
+    pub(super) fn reach(self, target: f64, found: &mut Vec<(f32, u32)>) {
+        found.retain(|&(logit, _)| self.weight(logit) > 0.0);
         // The weights before `start` are `sum`, below the target; those before `end` reach it.
         let (mut start, mut end, mut sum) = (0, found.len(), 0.0);
         while end - start > 1 {
             let middle = (end - start) / 2;
             let range = &mut found[start..end];
             range.select_nth_unstable_by(middle, best_first);
-            let upper: f64 = range[..middle].iter().map(|&(v, _)| f64::from(self.weight(v))).sum();
+            let upper = self.sum_of(&range[..middle]);
             if sum + upper >= target {
                 end = start + middle;
             } else {
@@ -146,6 +150,12 @@ fn best_first(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
 /// The `count` highest values above negative infinity with their indices, the highest first, the
 /// lowest index first among equals. Values must not be NaN. One pass, and a sort of `count`.
 pub(super) fn top(values: &[f32], count: usize, found: &mut Vec<(f32, u32)>) {
+    select_top(values, count, found);
+    found.sort_unstable_by(best_first);
+}
+
+/// As [`top`], in no particular order: linear in the number of values, whatever `count` is.
+pub(super) fn select_top(values: &[f32], count: usize, found: &mut Vec<(f32, u32)>) {
     found.clear();
     if count == 0 {
         return;
@@ -173,7 +183,6 @@ pub(super) fn top(values: &[f32], count: usize, found: &mut Vec<(f32, u32)>) {
         found.select_nth_unstable_by(count - 1, best_first);
         found.truncate(count);
     }
-    found.sort_unstable_by(best_first);
 }
 
 /// e to the power of `x` for `x <= 0`, within 2 units in the last place; 0 below -87.

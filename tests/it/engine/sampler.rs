@@ -119,6 +119,12 @@ fn the_way_through_many_ids_is_the_same_distribution() {
     let num_kept = counts.iter().filter(|&&count| count > 0).count();
     assert!((970..=976).contains(&num_kept), "{num_kept}");
     assert!(counts.iter().skip(1).step_by(3).all(|&count| count == 0));
+    // Of the 1300 best, which are all alike, half.
+    let params = SamplingParams { top_k: 1300, top_p: 0.5, ..hot() };
+    let counts = histogram(&logits, &params, 9000);
+    let num_kept = counts.iter().filter(|&&count| count > 0).count();
+    assert!((640..=650).contains(&num_kept), "{num_kept}");
+    assert!((0..2).all(|rest| counts.iter().skip(rest).step_by(3).all(|&count| count == 0)));
 }
 
 #[test]
