@@ -31,6 +31,8 @@ pub(crate) struct Family {
     pub(crate) final_softcap: Option<f64>,
     /// Sliding window, where the file is silent.
     pub(crate) sliding_window: Option<usize>,
+    /// `config.json` states a window that counts only if `use_sliding_window` says so.
+    pub(crate) window_needs_switch: bool,
     /// With a window: layer `i` is global when `i % n == n - 1`; 0: no layer is.
     pub(crate) global_every: usize,
     /// Rope base of the sliding layers, where it is not that of the others.
@@ -56,6 +58,7 @@ const LLAMA: Family = Family {
     attention_softcap: None,
     final_softcap: None,
     sliding_window: None,
+    window_needs_switch: false,
     global_every: 0,
     local_rope_base: None,
     wide_attention_layers: None,
@@ -63,8 +66,13 @@ const LLAMA: Family = Family {
     hugging_face_defaults: &[("rope_theta", 10_000.0)],
 };
 
-const QWEN2: Family =
-    Family { gguf: "qwen2", hugging_face: &["qwen2"], gguf_rope_style: RopeStyle::Halves, ..LLAMA };
+const QWEN2: Family = Family {
+    gguf: "qwen2",
+    hugging_face: &["qwen2"],
+    gguf_rope_style: RopeStyle::Halves,
+    window_needs_switch: true,
+    ..LLAMA
+};
 
 const QWEN3: Family =
     Family { gguf: "qwen3", hugging_face: &["qwen3"], has_qk_norm: true, ..QWEN2 };
@@ -81,6 +89,7 @@ const GEMMA2: Family = Family {
     attention_softcap: Some(50.0),
     final_softcap: Some(30.0),
     sliding_window: Some(4096),
+    window_needs_switch: false,
     global_every: 2,
     local_rope_base: None,
     wide_attention_layers: Some(46),

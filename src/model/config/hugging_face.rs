@@ -135,8 +135,8 @@ impl<'a> Fields<'a> {
     }
 
     fn sliding_window(&self, family: &Family) -> Result<Option<usize>, FileProblem> {
-        // Qwen states a window and switches it off beside it.
-        if self.get("use_sliding_window", Value::as_bool)? == Some(false) {
+        let switch = self.get("use_sliding_window", Value::as_bool)?;
+        if !switch.unwrap_or(!family.window_needs_switch) {
             return Ok(None);
         }
         let default =

@@ -158,8 +158,11 @@ fn sliding_layers() {
     assert_eq!(windows(&of_gguf(&gemma3.to_gguf()).config), [5, 5, 5, 5, 5, 0, 5]);
     let mistral = tiny_models::mistral();
     assert_eq!(windows(&of_folder(&mistral, json!({ "sliding_window": 8 }))), [8, 8]);
-    // Qwen states a window that is switched off.
-    assert_eq!(windows(&of_folder(&tiny_models::qwen2(), json!({}))), [0, 0]);
+    // Qwen states a window that is switched off, as it also is where the switch is left out.
+    let mut qwen2 = tiny_models::qwen2();
+    assert_eq!(windows(&of_folder(&qwen2, json!({}))), [0, 0]);
+    qwen2.config.as_object_mut().unwrap().remove("use_sliding_window");
+    assert_eq!(windows(&of_folder(&qwen2, json!({}))), [0, 0]);
 }
 
 #[test]
