@@ -11,6 +11,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::delivery::Finish;
 use super::error::ApiError;
+use super::replay::streamed_text;
 use crate::ledger::{GenerationRecord, LimitReset, MeterId, MeterState};
 
 /// `GET /api/v1/credits`
@@ -104,13 +105,14 @@ fn finish_reason(stored: &str) -> String {
     }
 }
 
-/// What was paid for, as long as it is stored: ids, and their text while the model is loaded.
+/// What was paid for, as long as it is stored: ids, and all of their text while the model is loaded,
+/// the beginning of a stop string included that the answer did not show.
 fn choices(state: &AppState, record: &GenerationRecord) -> Option<Vec<Value>> {
     let loaded = state.registry.loaded();
     // Another file under the same name may have another vocabulary.
     let model = loaded.iter().find(|model| model.digest == record.model_digest);
     let choices = record.token_ids.as_ref()?.iter().map(|(index, ids)| {
-        let text = model.map(|model| model.tokenizer.decode(ids));
+        let text = model.map(|model| streamed_text(&model.tokenizer, ids, Vec::new(), true));
         json!({ "index": index, "token_ids": ids, "text": text })
     });
     Some(choices.collect())

@@ -3,6 +3,7 @@
 //! is an error, never a second run.
 //! Never knows: JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use super::delivery::{Admitted, Delivery, Finish, Outlet, Receipt, Release, Summ
 use super::error::ApiError;
 use super::generation::{GenerationRequest, price};
 use crate::ledger::{GenerationRecord, MeterId, MeterState};
-use crate::text::TextStream;
+use crate::text::{TextStream, Tokenizer};
 
 /// The first caller takes its answer, or turns out to be gone, within this time.
 const MAX_SETTLING: Duration = Duration::from_secs(2);
@@ -100,14 +101,26 @@ fn finishes(record: &GenerationRecord, num_choices: usize) -> Vec<Finish> {
 
 /// The text that stored ids released when they were new.
 fn text_of(request: &GenerationRequest, ids: &[u32], finish: Finish) -> String {
-    let mut stream = TextStream::new(request.model.tokenizer.clone(), request.stop.clone());
+    // What is held back at a stop string is the beginning of that string, and what was held back
+    // when the credits ran out was not sent.
+    let whole = matches!(finish, Finish::EndOfTurn | Finish::Length);
+    streamed_text(&request.model.tokenizer, ids, request.stop.clone(), whole)
+}
+
+/// The text that `ids` make one after the other, as an answer does; with what is held back at the
+/// end if it is `whole`.
+pub(super) fn streamed_text(
+    tokenizer: &Arc<Tokenizer>,
+    ids: &[u32],
+    stop: Vec<String>,
+    whole: bool,
+) -> String {
+    let mut stream = TextStream::new(tokenizer.clone(), stop);
     let mut pieces = Vec::new();
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    // What is held back at a stop string is the beginning of that string, and what was held back
-    // when the credits ran out was not sent.
-    if matches!(finish, Finish::EndOfTurn | Finish::Length) {
+    if whole {
         stream.finish(&mut pieces);
     }
     pieces.into_iter().map(|piece| piece.text).collect()

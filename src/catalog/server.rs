@@ -89,8 +89,8 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_SHUTDOWN_SECS", value_name = "SECONDS")]
     pub shutdown_secs: Option<Number<0, 3_600>>,
 
-    /// Days for which the tokens of paid answers stay readable; 0 keeps none once a request
-    /// has ended [default: 30]
+    /// Days for which the tokens of paid answers stay readable; they are removed within the hour
+    /// after that [default: 30]
     #[arg(long, env = "MIZAN_KEEP_ANSWERS_DAYS", value_name = "DAYS")]
     pub keep_answers_days: Option<Number<0, 3_650>>,
 }

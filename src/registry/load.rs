@@ -186,7 +186,8 @@ fn tokenizer(model: &Model, path: &Path) -> Result<(Tokenizer, Option<String>), 
     Ok((tokenizer, folder_template(path, settings.as_deref())?))
 }
 
-/// A safetensors folder has its template in `chat_template.jinja` or in `tokenizer_config.json`.
+/// A safetensors folder has its template in `chat_template.jinja` or in `tokenizer_config.json`,
+/// where it is a string or a list of named ones.
 fn folder_template(path: &Path, settings: Option<&[u8]>) -> Result<Option<String>, LoadError> {
     match std::fs::read_to_string(path.join("chat_template.jinja")) {
         Ok(source) => return Ok(Some(source)),
@@ -196,7 +197,15 @@ fn folder_template(path: &Path, settings: Option<&[u8]>) -> Result<Option<String
     let Some(settings) = settings else { return Ok(None) };
     let settings: serde_json::Value = serde_json::from_slice(settings)
         .map_err(|error| LoadError::Invalid(format!("tokenizer_config.json: {error}")))?;
-    Ok(settings.get("chat_template").and_then(|value| value.as_str()).map(str::to_owned))
+    let source = match settings.get("chat_template") {
+        Some(serde_json::Value::Array(named)) => named
+            .iter()
+            .find(|template| template["name"] == "default")
+            .and_then(|template| template["template"].as_str()),
+        Some(template) => template.as_str(),
+        None => None,
+    };
+    Ok(source.map(str::to_owned))
 }
 
 fn unix_seconds() -> i64 {
