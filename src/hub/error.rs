@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hf_hub::api::sync::ApiError;
+
 use crate::catalog::Sha256Digest;
 
 /// Why a model could not be located or fetched.
@@ -139,6 +141,26 @@ impl SourceError {
             }
             _ => SourceError::Io { path: path.to_owned(), source },
         }
+    }
+
+    /// What the hub at `endpoint` answered, in one line, with what to do where that is known.
+    pub(super) fn hub(error: &ApiError, endpoint: &str) -> SourceError {
+        let status = match error {
+            ApiError::RequestError(error) => match **error {
+                ureq::Error::StatusCode(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
+        };
+        SourceError::Hub(match status {
+            Some(status @ (401 | 403)) => format!(
+                "{endpoint} answered {status}: no such repository, or one that needs its licence \
+                 accepted and HF_TOKEN set"
+            ),
+            Some(404) => format!("{endpoint} answered 404: no such repository, revision or file"),
+            Some(status) => format!("{endpoint} answered {status}"),
+            None => error.to_string().replace('\n', " "),
+        })
     }
 
     /// Whether nothing is there, as opposed to something that must not be used.

@@ -3,7 +3,8 @@
 //! Promises: a path that is handed out holds weights whose size and SHA-256 were checked against
 //! `models.toml`, or against what the hub announced; a half-finished download is resumed or thrown
 //! away, never used; two processes that want the same model fetch it once; a second start reads a
-//! small record beside the model instead of the network and the weights.
+//! small record beside the model instead of the network and the weights; a model that was checked
+//! stays the model, whatever other tools do in the hub's cache.
 //! Never knows: what is in the weights (`crate::model`).
 //!
 //! In the models folder, for a model `ID`:
@@ -11,27 +12,34 @@
 //! ```text
 //! ID.gguf     the weights, where they came in wheels; a file of that name may also be put there
 //! ID.json     the record: which file was checked, its digest, size and time
+//! ID.files/   links to the checked files of a folder in the hub's cache, and to no others there
 //! ID.lock     held while fetching
 //! ID.partial  weights being put together from wheels
 //! ID.wheels/  wheels fetched so far
 //! ```
 //! Files from the hub stay in the hub's own cache, where other tools find them too.
 
+mod digests;
 mod download;
 mod error;
 mod files;
+mod job;
+mod place;
+mod record;
+mod transfer;
 mod wheel;
 
 use std::ffi::OsString;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{ModelEntry, Source};
 use crate::config::Secret;
 
-use files::{Candidate, Place};
+use files::Candidate;
+use place::Place;
 
+pub use digests::Digests;
 pub use error::{HubError, SourceError};
 
 /// A model's files, found and checked.
@@ -114,6 +122,8 @@ pub struct Hub {
     pub stall_timeout: Duration,
     /// Where `python3` and `pip` are looked for; `None` is this process's `PATH`.
     pub search_path: Option<OsString>,
+    /// What was read so far, right or wrong, so that it is not read again.
+    pub digests: Digests,
 }
 
 impl Hub {
@@ -141,6 +151,7 @@ impl Hub {
             stall_timeout: secs("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(Duration::from_secs(30)),
             cache: path("HF_HUB_CACHE").or_else(|| home.map(|home| home.join("hub"))),
             search_path: None,
+            digests: Digests::default(),
         }
     }
 
@@ -158,6 +169,16 @@ impl Hub {
         }
     }
 
+    /// Whether files that may be the model are on this machine: cheap enough to be asked often.
+    ///
+    /// Reads no weights, so that files count which nobody has read yet; they no longer do once
+    /// [`Hub::locate`] has refused them.
+    pub fn is_here(&self, entry: &ModelEntry, models_dir: &Path) -> bool {
+        let Ok(place) = Place::new(models_dir, &entry.id) else { return false };
+        let candidates = self.candidates(entry, &place);
+        candidates.iter().any(|it| files::may_be_right(it, entry, &place, &self.digests))
+    }
+
     /// As the function [`fetch`].
     pub fn fetch(
         &self,
@@ -170,7 +191,7 @@ impl Hub {
             report(Progress::Done);
             return Ok(found);
         }
-        let _lock = lock(&place, report)?;
+        let _lock = place.hold(report)?;
         // Whoever held the lock until now may have fetched it.
         let mut failures = match self.look(entry, &place, report) {
             Ok(found) => {
@@ -213,7 +234,7 @@ impl Hub {
     ) -> Result<ModelFiles, Vec<(String, SourceError)>> {
         let mut failures = Vec::new();
         for candidate in self.candidates(entry, place) {
-            match files::check(&candidate, entry, place, report) {
+            match files::check(&candidate, entry, place, &self.digests, report) {
                 Ok(files) => return Ok(files),
                 Err(why) => failures.push((candidate.source, why)),
             }
@@ -230,53 +251,41 @@ impl Hub {
                 candidates.push(Candidate {
                     path: path.clone(),
                     source: name_of(source),
+                    files: Vec::new(),
                     is_operators: true,
                 });
             }
         }
         if place.weights().exists() {
-            let source = format!("file {}", place.weights().display());
-            candidates.push(Candidate { path: place.weights(), source, is_operators: false });
+            candidates.push(Candidate {
+                path: place.weights(),
+                source: format!("file {}", place.weights().display()),
+                files: Vec::new(),
+                is_operators: false,
+            });
         }
         for source in &entry.sources {
-            if let Some(path) = download::cached(self, source, place) {
-                candidates.push(Candidate { path, source: name_of(source), is_operators: false });
-            }
+            candidates.append(&mut download::cached(self, source, place));
         }
         candidates
     }
 
     fn cache_dir(&self, place: &Place) -> PathBuf {
-        self.cache.clone().unwrap_or_else(|| place.dir().join("hub"))
+        let dir = self.cache.clone().unwrap_or_else(|| place.dir().join("hub"));
+        std::path::absolute(&dir).unwrap_or(dir) // As records have it.
     }
 }
 
-/// A source's name in reports.
+/// A source's name in reports and records.
 fn name_of(source: &Source) -> String {
     match source {
         Source::Path { path } => format!("file {}", path.display()),
-        Source::Hub { repo, .. } => format!("hub {repo}"),
+        Source::Hub { repo, revision, .. } if revision == "main" => format!("hub {repo}"),
+        Source::Hub { repo, revision, .. } => format!("hub {repo}@{revision}"),
         Source::Wheel { parts } => match parts.as_slice() {
             [] => "pip".to_owned(),
             [part] => format!("pip {}", part.package),
             [first, rest @ ..] => format!("pip {} and {} more", first.package, rest.len()),
         },
     }
-}
-
-/// Holds the model's lock until dropped.
-fn lock(place: &Place, report: &mut dyn FnMut(Progress)) -> Result<File, HubError> {
-    let path = place.lock();
-    let failed = |source| HubError::Folder { path: path.clone(), source };
-    std::fs::create_dir_all(place.dir()).map_err(failed)?;
-    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            report(Progress::Waiting);
-            file.lock().map_err(failed)?;
-        }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
-    Ok(file)
 }

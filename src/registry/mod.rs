@@ -17,7 +17,7 @@ use std::time::Instant;
 use crate::catalog::{ModelEntry, Tier};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::hub::{self, HubError};
+use crate::hub::{Hub, HubError};
 use crate::model::ModelError;
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
@@ -112,6 +112,7 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Registry {
     config: Arc<Config>,
+    hub: Hub,
     budget: u64,
     loaded: Mutex<HashMap<String, Slot>>,
     /// Taken while a model loads: loads are one after the other, so that each sees the memory that
@@ -132,6 +133,7 @@ impl Registry {
         let budget = config.model_memory.unwrap_or_else(|| machine::total_memory() / 4 * 3);
         Self {
             config,
+            hub: Hub::from_env(),
             budget,
             loaded: Mutex::default(),
             loading: Arc::default(),
@@ -153,13 +155,14 @@ impl Registry {
         self.config.models.iter().filter_map(|id| self.config.catalog.model(id))
     }
 
-    /// The offered models that can be used now: loaded, or with their files here.
+    /// The offered models that can be used now: loaded, or with files here that nobody has found
+    /// wrong yet.
     ///
-    /// Looks at the disk; call it where blocking is allowed.
+    /// Looks at the disk, but reads no weights; call it where blocking is allowed.
     pub fn available(&self) -> Vec<ModelEntry> {
+        let models_dir = self.config.models_dir();
         let is_here = |entry: &&ModelEntry| {
-            self.lock().contains_key(&entry.id)
-                || matches!(hub::locate(entry, &self.config.models_dir()), Ok(Some(_)))
+            self.lock().contains_key(&entry.id) || self.hub.is_here(entry, &models_dir)
         };
         self.entries().filter(is_here).cloned().collect()
     }
@@ -215,7 +218,9 @@ impl Registry {
         let id = entry.id.clone();
         let failed = |why: LoadError| RegistryError::Failed { id: id.clone(), why };
         let started = Instant::now();
-        let files = hub::locate(&entry, &self.config.models_dir())
+        let files = self
+            .hub
+            .locate(&entry, &self.config.models_dir())
             .map_err(|error| failed(error.into()))?
             .ok_or_else(|| RegistryError::NotFetched(id.clone()))?;
         let plan = load::Plan::new(entry, files, &self.config).map_err(failed)?;

@@ -6,21 +6,28 @@ use std::sync::Arc;
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags};
 use mizan::registry::{Registry, RegistryError};
+use mizan::text::{ChatMessage, TemplateOptions};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::models;
+use crate::support::{models, tiny_models};
 
 /// A configuration whose models are `files`, each under its own id, with `[server]` settings.
 fn config(folder: &Path, server: &str, files: &[(&str, &Path)]) -> Arc<Config> {
-    let mut text = format!(
-        "[server]\n{server}\n[tiers.standard]\ncredits_per_output_token = 1\n[plans.default]\n"
-    );
+    let mut models = String::new();
     for (id, path) in files {
-        text.push_str(&format!(
+        models.push_str(&format!(
             "[[models]]\nid = \"{id}\"\naliases = [\"{id}-too\"]\ntier = \"standard\"\n\
              context_length = 256\nsources = [{{ path = {path:?} }}]\n"
         ));
     }
+    config_of(folder, server, &models)
+}
+
+/// A configuration with these `[[models]]`.
+fn config_of(folder: &Path, server: &str, models: &str) -> Arc<Config> {
+    let tiers = "[tiers.standard]\ncredits_per_output_token = 1\n[plans.default]\n";
+    let text = format!("[server]\n{server}\n{tiers}{models}");
     let catalog = Catalog::parse(&text, "models.toml", folder).expect("a sound catalog");
     let mut flags = ServeFlags::default();
     flags.store.data = Some(folder.join("data"));
@@ -76,4 +83,99 @@ async fn what_cannot_be_loaded_says_why() {
     assert_eq!(offered, ["damaged", "missing"]);
     let available: Vec<String> = registry.available().into_iter().map(|entry| entry.id).collect();
     assert_eq!(available, ["damaged"], "what is not here is not listed");
+}
+
+/// A folder as Hugging Face's library writes it: tiny random weights, and a vocabulary of a few
+/// letters.
+fn write_folder(folder: &Path, settings: &Value) {
+    tiny_models::llama().write_folder(folder, 1);
+    let tokenizer = json!({
+        "added_tokens": [{ "id": 0, "content": "<|end|>", "special": true }],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false },
+        "model": { "type": "BPE", "vocab": { "a": 1, "b": 2, "ab": 3 }, "merges": ["a b"] },
+    });
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).expect("writable");
+    std::fs::write(folder.join("tokenizer_config.json"), settings.to_string()).expect("writable");
+}
+
+/// Little of everything, which is plenty for tiny models.
+const SMALL: &str = "kv_memory = \"1MiB\"\nthreads = 1\nmax_batch = 2";
+
+/// What a folder's template makes of a message `ab`; `None`: it is a model without a template.
+async fn prompt_of(settings: Value, jinja: Option<&str>) -> Option<String> {
+    let folder = TempDir::new().expect("a folder");
+    write_folder(folder.path(), &settings);
+    if let Some(source) = jinja {
+        std::fs::write(folder.path().join("chat_template.jinja"), source).expect("writable");
+    }
+    let data = TempDir::new().expect("a folder");
+    let config = config(data.path(), SMALL, &[("tiny", folder.path())]);
+    let model = Arc::new(Registry::new(config)).get("tiny").await.expect("a sound folder");
+    let template = model.chat_template.as_ref()?;
+    let messages = [ChatMessage::new("user", "ab")];
+    let segments = template.render(&messages, &TemplateOptions::default()).expect("it renders");
+    Some(segments.iter().map(|segment| segment.text()).collect())
+}
+
+#[tokio::test]
+async fn a_folders_template_is_where_hugging_face_puts_it() {
+    let source = |name: &str| format!("{name}: {{{{ messages[0].content }}}}{{{{ eos_token }}}}");
+    let settings = |template: Value| json!({ "eos_token": "<|end|>", "chat_template": template });
+    let named = |name: &str| json!({ "name": name, "template": source(name) });
+    let check = async |template: Value, jinja: Option<&str>, expected: Option<&str>| {
+        let prompt = prompt_of(settings(template.clone()), jinja).await;
+        assert_eq!(prompt.as_deref(), expected, "{template}");
+    };
+    check(json!(source("only")), None, Some("only: ab<|end|>")).await;
+    // Several, by name: tools are not offered to the model, so it is the default one.
+    let several = json!([named("tool_use"), named("default"), named("rag")]);
+    check(several.clone(), None, Some("default: ab<|end|>")).await;
+    // Hugging Face's library refuses to choose here.
+    check(json!([named("tool_use"), named("rag")]), None, None).await;
+    check(json!([]), None, None).await;
+    check(Value::Null, None, None).await;
+    // The newer place wins.
+    check(several, Some(&source("file")), Some("file: ab<|end|>")).await;
+    check(Value::Null, Some(&source("file")), Some("file: ab<|end|>")).await;
+}
+
+#[tokio::test]
+async fn a_model_whose_engine_has_ended_is_loaded_again() {
+    let folder = TempDir::new().expect("a folder");
+    write_folder(folder.path(), &json!({}));
+    let data = TempDir::new().expect("a folder");
+    let registry = Registry::new(config(data.path(), SMALL, &[("tiny", folder.path())]));
+    let registry = Arc::new(registry);
+    let first = registry.get("tiny").await.expect("a sound folder");
+    first.engine.stop(); // A panic leaves it so too.
+    let (again, too) = tokio::join!(registry.get("tiny"), registry.get("tiny-too"));
+    let (again, too) = (again.expect("a sound folder"), too.expect("a sound folder"));
+    assert!(!Arc::ptr_eq(&first, &again) && again.engine.is_running());
+    assert!(Arc::ptr_eq(&again, &too), "loaded twice");
+    assert_eq!(registry.loaded().len(), 1);
+}
+
+#[tokio::test]
+async fn a_status_request_reads_no_weights_and_a_refused_file_is_read_once() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    std::fs::write(&file, "other weights").expect("a file");
+    let time = std::fs::metadata(&file).and_then(|file| file.modified()).expect("a time");
+    let models = format!(
+        "[[models]]\nid = \"model\"\ntier = \"standard\"\nsha256 = \"{}\"\n\
+         sources = [{{ path = {file:?} }}]\n",
+        "0".repeat(64)
+    );
+    let registry = Arc::new(Registry::new(config_of(folder.path(), "", &models)));
+    assert_eq!(registry.available().len(), 1, "nobody has read it yet");
+
+    let refused = registry.get("model").await.expect_err("other weights").to_string();
+    assert!(refused.contains(" instead of 000"), "{refused}");
+    assert!(registry.available().is_empty(), "it was found wrong");
+    // Same size, same time: who reads it again sees another digest.
+    std::fs::write(&file, "OTHER WEIGHTS").expect("written");
+    let written = std::fs::File::options().append(true).open(&file).expect("the file");
+    written.set_modified(time).expect("set");
+    let again = registry.get("model").await.expect_err("other weights").to_string();
+    assert_eq!(again, refused);
 }

@@ -7,18 +7,20 @@ mod fake_hub;
 mod fake_pip;
 mod from_hub;
 mod from_wheels;
+mod hostile_hub;
 mod on_disk;
+mod shared_cache;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mizan::catalog::{ModelEntry, Sha256Digest, Source, WheelPart};
-use mizan::hub::{Hub, HubError, ModelFiles, Progress};
+use mizan::hub::{Digests, Hub, HubError, ModelFiles, Progress};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use fake_hub::FakeHub;
+use fake_hub::{COMMIT, FakeHub};
 use fake_pip::FakePip;
 
 /// Large enough for several chunks, and without a period that would hide a swap.
@@ -55,8 +57,14 @@ impl Machine {
             answer_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(20),
             search_path: Some(pip.path().as_os_str().to_owned()),
+            digests: Digests::default(),
         };
         Machine { folder, pip, hub }
+    }
+
+    /// From here on as another process, which has to rely on what is on the disk.
+    fn start_anew(&mut self) {
+        self.hub.digests = Digests::default();
     }
 
     fn models_dir(&self) -> PathBuf {
@@ -146,4 +154,25 @@ fn wheel_source(packages: &[&str]) -> Source {
         member: "data/weights.bin".to_owned(),
     };
     Source::Wheel { parts: packages.iter().map(part).collect() }
+}
+
+/// The one file of [`one_file`].
+const FILE: &str = "m-Q4_K_M.gguf";
+
+/// A hub with one file, a machine that knows it, and the file's entry.
+fn one_file(bytes: &[u8]) -> (FakeHub, Machine, ModelEntry) {
+    let hub = FakeHub::start(&[(FILE, bytes)]);
+    let machine = Machine::new(FakePip::none(), Some(&hub));
+    (hub, machine, entry(bytes, vec![hub_source(&[FILE])]))
+}
+
+/// Where the hub's cache has the contents of files.
+fn blobs(machine: &Machine) -> PathBuf {
+    machine.folder.path().join("cache/models--owner--name/blobs")
+}
+
+/// Puts `part` where an interrupted download leaves its bytes.
+fn leave_part(machine: &Machine, etag: &str, part: &[u8]) {
+    fs::create_dir_all(blobs(machine)).expect("a folder");
+    fs::write(blobs(machine).join(format!("{etag}.part")), part).expect("written");
 }

