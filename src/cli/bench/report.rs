@@ -1,0 +1,134 @@
+//! Measured rounds: printed as they come, then their medians and spread, and as JSON.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// The figures of one workload.
+pub(super) struct Series {
+    /// Its key in the JSON.
+    key: &'static str,
+    /// What was measured.
+    label: String,
+    unit: Unit,
+    figures: Vec<f64>,
+}
+
+enum Unit {
+    /// Of so many tokens a round.
+    TokensPerSecond(usize),
+    Seconds,
+}
+
+impl Series {
+    /// Tokens a second, of rounds of `tokens` tokens.
+    pub(super) fn rates(key: &'static str, label: String, tokens: usize) -> Self {
+        Self { key, label, unit: Unit::TokensPerSecond(tokens), figures: Vec::new() }
+    }
+
+    /// How long a round takes.
+    pub(super) fn seconds(key: &'static str, label: String) -> Self {
+        Self { key, label, unit: Unit::Seconds, figures: Vec::new() }
+    }
+
+    fn push(&mut self, time: Duration) {
+        self.figures.push(match self.unit {
+            Unit::TokensPerSecond(tokens) => tokens as f64 / time.as_secs_f64(),
+            Unit::Seconds => time.as_secs_f64(),
+        });
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.unit {
+            Unit::TokensPerSecond(_) => "tokens/s",
+            Unit::Seconds => "s",
+        }
+    }
+
+    fn json(&self) -> Value {
+        let (name, tokens) = match self.unit {
+            Unit::TokensPerSecond(tokens) => ("tokens_per_second", Some(tokens)),
+            Unit::Seconds => ("seconds", None),
+        };
+        json!({ "workload": self.label, "tokens": tokens, name: self.figures })
+    }
+}
+
+/// All workloads of one model.
+pub(super) struct Report {
+    model: String,
+    threads: usize,
+    series: Vec<Series>,
+}
+
+impl Report {
+    pub(super) fn new(model: String, threads: usize) -> Self {
+        println!("{:14}{:28}{:>10}{:>10}{:>10}", "", "", "median", "least", "most");
+        Self { model, threads, series: Vec::new() }
+    }
+
+    /// Measures `rounds` rounds, after one that only warms up, and prints what came of it.
+    pub(super) fn add(
+        &mut self,
+        mut series: Series,
+        rounds: usize,
+        mut round: impl FnMut() -> Result<Duration>,
+    ) -> Result<()> {
+        for number in 0..=rounds {
+            let time = round()?;
+            if number > 0 {
+                series.push(time);
+            }
+        }
+        let mut sorted = series.figures.clone();
+        sorted.sort_by(f64::total_cmp);
+        let figures = [median(&sorted), sorted[0], sorted[rounds - 1]];
+        let figures = figures.map(|figure| match series.unit {
+            Unit::TokensPerSecond(_) => format!("{figure:10.1}"),
+            Unit::Seconds => format!("{figure:10.4}"),
+        });
+        println!("{:14}{:28}{} {}", series.key, series.label, figures.concat(), series.unit());
+        self.series.push(series);
+        Ok(())
+    }
+
+    /// Writes the JSON, if it is wanted.
+    pub(super) fn finish(self, path: Option<&Path>) -> Result<()> {
+        let Some(path) = path else { return Ok(()) };
+        let mut figures = json!({ "model": self.model, "threads": self.threads });
+        for series in &self.series {
+            figures[series.key] = series.json();
+        }
+        std::fs::write(path, format!("{figures:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Of sorted values, at least one.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_the_middle_or_the_mean_of_the_two_middles() {
+        assert_eq!(median(&[1.0, 2.0, 3.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 3.0, 4.0]), 2.5);
+    }
+
+    #[test]
+    fn a_round_is_told_in_the_unit_of_its_series() {
+        let mut rates = Series::rates("a", "b".to_owned(), 10);
+        rates.push(Duration::from_secs(4));
+        assert_eq!(rates.json()["tokens_per_second"], json!([2.5]));
+        let mut seconds = Series::seconds("a", "b".to_owned());
+        seconds.push(Duration::from_secs(4));
+        assert_eq!(seconds.json()["seconds"], json!([4.0]));
+    }
+}
