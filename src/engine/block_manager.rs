@@ -102,6 +102,19 @@ impl BlockManager {
         block.is_some()
     }
 
+    /// Swaps blocks of `table` that are still to be computed for such as another sequence has
+    /// computed meanwhile. `ids`: all of the sequence's; `admit` says why the last is left out.
+    /// Returns how many leading ids are computed in kept blocks.
+    pub fn catch_up(&mut self, table: &mut BlockTable, ids: &[u32]) -> usize {
+        if self.has_prefix_cache {
+            for chunk in ids[..ids.len() - 1].chunks_exact(BLOCK_SIZE).skip(table.num_kept) {
+                let Some((kept, serial)) = self.cache.get(table.tail, chunk) else { break };
+                self.swap_for_kept(table, kept, serial);
+            }
+        }
+        table.num_kept * BLOCK_SIZE
+    }
+
     /// Keeps the blocks that are full now for reuse. `computed`: the ids in the KV cache.
     ///
     /// A block whose like is kept already is replaced by that one: equal ids at equal positions
@@ -111,18 +124,23 @@ impl BlockManager {
             return;
         }
         for chunk in computed.chunks_exact(BLOCK_SIZE).skip(table.num_kept) {
+            if let Some((kept, serial)) = self.cache.get(table.tail, chunk) {
+                self.swap_for_kept(table, kept, serial);
+                continue;
+            }
             let block = table.blocks[table.num_kept];
-            table.tail = match self.cache.get(table.tail, chunk) {
-                Some((kept, serial)) => {
-                    self.add_owner(kept);
-                    self.remove_owner(block);
-                    table.blocks[table.num_kept] = kept;
-                    serial
-                }
-                None => self.cache.insert(table.tail, chunk, block),
-            };
+            table.tail = self.cache.insert(table.tail, chunk, block);
             table.num_kept += 1;
         }
+    }
+
+    /// Puts `kept` into the place of the first block of `table` that is not kept.
+    fn swap_for_kept(&mut self, table: &mut BlockTable, kept: BlockId, serial: Serial) {
+        self.add_owner(kept);
+        let replaced = std::mem::replace(&mut table.blocks[table.num_kept], kept);
+        self.remove_owner(replaced);
+        table.tail = serial;
+        table.num_kept += 1;
     }
 
     /// Takes a sequence's blocks back. Those that were kept stay until memory is needed.

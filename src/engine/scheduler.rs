@@ -35,6 +35,8 @@ const OUTPUT_SERVICE: u64 = 2;
 pub enum Action {
     /// Taken into the batch, with this many ids found in the prefix cache.
     Admit(u64, usize),
+    /// Found its ids up to here computed by another sequence meanwhile.
+    CatchUp(u64, usize),
     /// Gave its blocks back because others need them.
     Preempt(u64),
     /// Gave its blocks back because its reader is behind.
@@ -107,6 +109,7 @@ impl Scheduler {
         self.resume_paused();
         self.grow_running();
         self.admit_waiting();
+        self.catch_up();
         self.choose_rows();
         !self.scheduled.is_empty()
     }
@@ -315,17 +318,26 @@ impl Scheduler {
 
     fn start(&mut self, mut sequence: Sequence, (table, num_cached): (BlockTable, usize)) {
         if sequence.admission.is_none() {
-            sequence.outlet.set_cached_tokens(num_cached);
             self.counters.prompt_tokens += sequence.prompt_len as u64;
-            self.counters.cached_tokens += num_cached as u64;
         }
         sequence.table = table;
-        sequence.computed = num_cached;
-        sequence.served = sequence.served.max(num_cached);
+        self.counters.cached_tokens += sequence.skip_to(num_cached) as u64;
         sequence.admission = Some(self.num_admissions);
         self.num_admissions += 1;
         self.actions.push(Action::Admit(sequence.id, num_cached));
         self.running.push(sequence);
+    }
+
+    /// Has prompts skip what another sequence of the batch has computed since they were admitted:
+    /// of prompts that come at once and begin alike, one is computed.
+    fn catch_up(&mut self) {
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.remaining() > 1) {
+            let computed = self.blocks.catch_up(&mut sequence.table, &sequence.ids);
+            if computed > sequence.computed {
+                self.counters.cached_tokens += sequence.skip_to(computed) as u64;
+                self.actions.push(Action::CatchUp(sequence.id, computed));
+            }
+        }
     }
 
     /// One row for each sequence with one id to compute; the rest of the step for the others, the

@@ -73,6 +73,18 @@ impl Sequence {
         std::mem::take(&mut self.table)
     }
 
+    /// Takes its ids up to `computed` as computed: they were found in the cache. Returns how many
+    /// ids of the prompt this spares; none once a token is out, as then each had been computed.
+    pub(super) fn skip_to(&mut self, computed: usize) -> usize {
+        let is_new = self.ids.len() == self.prompt_len;
+        let spared =
+            if is_new { computed.saturating_sub(self.served.max(self.computed)) } else { 0 };
+        self.computed = computed;
+        self.served = self.served.max(computed);
+        self.outlet.add_cached_tokens(spared);
+        spared
+    }
+
     /// Ids of the prompt that will still count as service.
     pub(super) fn unserved(&self) -> usize {
         self.prompt_len.saturating_sub(self.served)

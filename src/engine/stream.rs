@@ -177,8 +177,8 @@ impl Outlet {
         has_caught_up
     }
 
-    pub(super) fn set_cached_tokens(&self, cached_tokens: usize) {
-        self.link.cached_tokens.store(cached_tokens, Relaxed);
+    pub(super) fn add_cached_tokens(&self, cached_tokens: usize) {
+        self.link.cached_tokens.fetch_add(cached_tokens, Relaxed);
     }
 }
 

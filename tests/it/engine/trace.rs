@@ -87,6 +87,7 @@ fn show(action: &Action, names: &[String]) -> String {
     match action {
         Action::Admit(id, 0) => format!("admit {}", name(id)),
         Action::Admit(id, cached) => format!("admit {} cached {cached}", name(id)),
+        Action::CatchUp(id, computed) => format!("catch up {}[..{computed}]", name(id)),
         Action::Preempt(id) => format!("preempt {}", name(id)),
         Action::Pause(id) => format!("pause {}", name(id)),
         Action::Resume(id) => format!("resume {}", name(id)),
@@ -121,6 +122,18 @@ fn a_prompt_is_computed_in_chunks_beside_those_that_decode() {
 #[test]
 fn a_sequence_of_one_id_and_one_token_is_one_step() {
     check("blocks 1", "add a 1+1; step 2", "admit a; prefill a[0..1]; finish a length\nidle");
+}
+
+#[test]
+fn of_prompts_that_come_together_and_begin_alike_one_is_computed() {
+    check(
+        "blocks 16, budget 48",
+        "add a 40+1; add b 40+1 like a; add c 33+1 like a; step 3",
+        "admit a; admit b; prefill a[0..40]; prefill b[0..8]; finish a length
+         admit c cached 32; catch up b[..32]; prefill c[32..33]; prefill b[32..40]; \
+         finish b length; finish c length
+         idle",
+    );
 }
 
 #[test]
