@@ -105,8 +105,8 @@ fn finish_reason(stored: &str) -> String {
     }
 }
 
-/// What was paid for, as long as it is stored: ids, and all of their text while the model is loaded,
-/// the beginning of a stop string included that the answer did not show.
+/// What was paid for, as long as it is stored: ids, and all of their text while the model is
+/// loaded, the beginning of a stop string included that the answer did not show.
 fn choices(state: &AppState, record: &GenerationRecord) -> Option<Vec<Value>> {
     let loaded = state.registry.loaded();
     // Another file under the same name may have another vocabulary.

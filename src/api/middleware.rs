@@ -30,8 +30,8 @@ pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.config.max_body_bytes))
-        .layer(cors(&state.config.cors_origins))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors(&state.config.cors_origins))
         .layer(from_fn_with_state(state.clone(), with_request_id))
 }
 

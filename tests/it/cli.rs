@@ -1,8 +1,10 @@
 //! The commands as an operator types them, against the real binary and a data folder of their own.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use tempfile::TempDir;
+
+use crate::support;
 
 struct Shell {
     data: TempDir,
@@ -14,14 +16,8 @@ impl Shell {
     }
 
     fn run(&self, line: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_mizan"))
-            .args(line.split_whitespace())
-            .env_clear()
-            .env("MIZAN_DATA", self.data.path())
-            .env("HF_HUB_OFFLINE", "1")
-            .current_dir(self.data.path())
-            .output()
-            .expect("the binary runs")
+        let mut command = support::binary(self.data.path());
+        command.args(line.split_whitespace()).output().expect("the binary runs")
     }
 
     /// Standard output of a command that has to work.

@@ -9,26 +9,25 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mizan::ledger::{AccountId, Credits, Ledger, LedgerOptions};
+use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
-use crate::support::models;
+use crate::support::{self, models};
 
 const MODEL: &str = "smollm2-135m-instruct";
 const CRASHES: u64 = 20;
 const STREAMS: usize = 4;
 /// Output tokens of an answer that is sent whole.
 const PLAIN_TOKENS: i64 = 6;
-/// Tokens of one stream that may be charged and not received: one release, plus what sits in the
-/// channel to the connection and in its write buffer. A release is nearly always one token.
-const MAX_IN_FLIGHT: i64 = 8;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the frames before a crash may take.
+const LIFE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn books_survive_kill_9_under_load() {
@@ -36,7 +35,8 @@ fn books_survive_kill_9_under_load() {
     let model = models::path(MODEL);
     symlink(model.parent().unwrap(), data.path().join("models")).unwrap();
     let mut customers = open_accounts(data.path());
-    let mut received_ever = 0;
+    let _alone = support::all_cores();
+    let (mut received_ever, mut widest_stream, mut widest_plain) = (0, 0, 0);
     for crash in 0..CRASHES {
         let received = run_until_killed(data.path(), &customers, crash);
         // As the crash left them, and once the next start has closed what was open.
@@ -51,17 +51,21 @@ fn books_survive_kill_9_under_load() {
             let charged = usage - customer.usage;
             customer.usage = usage;
             received_ever += received;
-            let slack = if customer.streams { MAX_IN_FLIGHT } else { PLAIN_TOKENS };
+            let widest = if customer.streams { &mut widest_stream } else { &mut widest_plain };
+            *widest = (charged - received).max(*widest);
+            let most = last_commit(data.path(), customer);
             assert!(
-                (received..=received + slack).contains(&charged),
-                "crash {crash}, {}: charged {charged}, received {received}",
+                (received..=received + most).contains(&charged),
+                "crash {crash}, {}: charged {charged}, received {received}, its last commit {most}",
                 customer.name
             );
         }
         ledger.shutdown();
     }
-    // The crashes hit a server that was at work.
-    assert!(received_ever > 10 * CRASHES as i64, "only {received_ever} tokens received");
+    println!(
+        "{CRASHES} crashes, {received_ever} tokens received; charged and not received at a crash: \
+         at most {widest_stream} of a stream, {widest_plain} of an answer sent whole"
+    );
 }
 
 struct Customer {
@@ -92,9 +96,26 @@ fn open(data: &Path) -> Ledger {
     Ledger::open(&data.join("ledger.db"), LedgerOptions::default()).unwrap()
 }
 
+/// Credits that the last commit for a customer covers, all that a crash may cost it. Of a stream
+/// that is one release; of a plain answer all of it, because the commit that counts is its close: a
+/// crash before gives it back.
+fn last_commit(data: &Path, customer: &Customer) -> i64 {
+    if !customer.streams {
+        return PLAIN_TOKENS;
+    }
+    let books = Connection::open(data.join("ledger.db")).unwrap();
+    let tokens = books.query_row(
+        "SELECT length(token_ids)/4 FROM charge JOIN meter ON meter.id=meter_id
+         WHERE account_id=?1 ORDER BY meter.rowid DESC, n DESC LIMIT 1",
+        [customer.account.0],
+        |row| row.get(0),
+    );
+    tokens.optional().unwrap().unwrap_or(0)
+}
+
 /// What an operator would run after a crash; it only reads.
 fn verify_by_command(data: &Path) {
-    let output = mizan(data).args(["ledger", "verify"]).output().unwrap();
+    let output = support::binary(data).args(["ledger", "verify"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -110,13 +131,15 @@ fn run_until_killed(data: &Path, customers: &[Customer], crash: u64) -> Vec<i64>
             thread::spawn(move || use_until_gone(&address, &secret, streams, crash, &seen))
         })
         .collect();
-    // From the first token on, a delay that differs from crash to crash, between 0 and 0.6 s.
-    let patience = Instant::now() + START_TIMEOUT;
-    while received.load(Ordering::Relaxed) == 0 {
-        assert!(Instant::now() < patience, "no token in {START_TIMEOUT:?}");
+    // After some frames, from 1 to more than the streams of a first round have, and then a moment
+    // of up to some steps, both of which differ from crash to crash: at work, and anywhere in it.
+    let (frames, moment) = (1 + crash * 37 % 180, Duration::from_micros(crash * 79_193 % 200_000));
+    let patience = Instant::now() + LIFE_TIMEOUT;
+    while received.load(Ordering::Relaxed) < frames {
+        assert!(Instant::now() < patience, "fewer than {frames} frames in {LIFE_TIMEOUT:?}");
         thread::sleep(Duration::from_millis(2));
     }
-    thread::sleep(Duration::from_millis(crash * 7_919 % 600));
+    thread::sleep(moment);
     server.kill();
     clients.into_iter().map(|client| client.join().unwrap()).collect()
 }
@@ -196,7 +219,7 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Self {
-        let mut command = mizan(data);
+        let mut command = support::binary(data);
         command.args(["serve", "--port", "0", "--model", MODEL]);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -204,12 +227,8 @@ impl Server {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| {
-                let (_, rest) = line.split_once("http://")?;
-                Some(
-                    rest.split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
-                        .next()?
-                        .into(),
-                )
+                let (_, address) = line.strip_prefix("Serving ")?.split_once(" on http://")?;
+                Some(address.to_owned())
             })
             .expect("a server that starts says where it serves");
         // Nobody may find the pipe full or closed.
@@ -229,11 +248,4 @@ impl Drop for Server {
         let _already_dead = self.process.kill();
         let _status = self.process.wait();
     }
-}
-
-/// The binary on `data`, with nothing of the caller's settings.
-fn mizan(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mizan"));
-    command.env_clear().env("MIZAN_DATA", data).current_dir(data).stdin(Stdio::null());
-    command
 }

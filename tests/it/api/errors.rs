@@ -8,7 +8,7 @@ use super::{CHAT, COMPLETIONS, chat, completion};
 use crate::support::server::{Answer, Server, Setup};
 
 /// An answer's error is of this shape; returns its message.
-fn check(
+pub(super) fn check(
     answer: &Answer,
     status: u16,
     kind: &str,

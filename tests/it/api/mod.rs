@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
 mod admin;
+mod connections;
 mod errors;
 mod hostile;
 mod idempotency;
 mod money;
+mod panics;
 mod plain;
 mod routes;
 mod shutdown;
@@ -17,6 +19,46 @@ use crate::support::server::STANDARD;
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
+
+/// Fields that a request may have or not: of both routes, understood here or not.
+const OPTIONAL: [&str; 36] = [
+    "stream",
+    "stream_options",
+    "n",
+    "stop",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "logit_bias",
+    "min_tokens",
+    "ignore_eos",
+    "max_tokens",
+    "max_completion_tokens",
+    "logprobs",
+    "top_logprobs",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "modalities",
+    "audio",
+    "web_search_options",
+    "parallel_tool_calls",
+    "user",
+    "store",
+    "metadata",
+    "service_tier",
+    "suffix",
+    "echo",
+    "best_of",
+    "chat_template_kwargs",
+];
 
 /// A chat request with some fields more.
 fn chat(more: Value) -> Value {

@@ -16,12 +16,17 @@ use crate::support::server::{Frames, PREMIUM, Server, Setup};
 const SCRIPT: [&str; 6] = ["one", " two", " three", " four", " five", " six"];
 
 /// Tokens stored for a generation.
-fn stored(record: &GenerationRecord) -> usize {
+pub(super) fn stored(record: &GenerationRecord) -> usize {
     record.token_ids.iter().flat_map(|choices| choices.values()).map(Vec::len).sum()
 }
 
 /// The only meter is closed at `tokens`, all of which are stored, and nothing else was taken.
-async fn check_closed(server: &Server, credits_before: i64, tokens: usize, reason: &str) {
+pub(super) async fn check_closed(
+    server: &Server,
+    credits_before: i64,
+    tokens: usize,
+    reason: &str,
+) {
     let record = server.settled().await;
     assert_eq!(record.state, MeterState::Closed, "{record:?}");
     assert_eq!(record.finish_reason.as_deref(), Some(reason));
@@ -34,7 +39,7 @@ async fn check_closed(server: &Server, credits_before: i64, tokens: usize, reaso
 }
 
 /// The only meter is reversed: nothing was taken, nothing is stored.
-async fn check_reversed(server: &Server, credits_before: i64) {
+pub(super) async fn check_reversed(server: &Server, credits_before: i64) {
     let record = server.settled().await;
     assert_eq!(record.state, MeterState::Reversed, "{record:?}");
     assert_eq!(stored(&record), 0);
@@ -43,7 +48,7 @@ async fn check_reversed(server: &Server, credits_before: i64) {
 }
 
 /// What a stream brought: its text and, if it came to that, its usage.
-async fn read(mut stream: Frames) -> (String, Option<Value>) {
+pub(super) async fn read(mut stream: Frames) -> (String, Option<Value>) {
     let (mut text, mut usage) = (String::new(), None);
     while let Some(frame) = stream.next().await {
         text.push_str(frame["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
@@ -54,7 +59,7 @@ async fn read(mut stream: Frames) -> (String, Option<Value>) {
     (text, usage)
 }
 
-fn streamed(more: Value) -> Value {
+pub(super) fn streamed(more: Value) -> Value {
     chat(with(more, json!({ "stream": true, "stream_options": { "include_usage": true } })))
 }
 
@@ -225,7 +230,7 @@ async fn an_answer_that_is_whole_and_paid_for_but_not_taken_is_reversed() {
 }
 
 /// Nothing runs any more, a step after the caller hung up.
-async fn check_engine_is_idle(server: &Server) {
+pub(super) async fn check_engine_is_idle(server: &Server) {
     server.allow(usize::MAX);
     let model = server.state.registry.loaded().into_iter().find(|m| m.entry.id == "scripted");
     let engine = model.unwrap().engine.clone();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CHAT, COMPLETIONS, chat, completion, with};
+use super::{CHAT, COMPLETIONS, OPTIONAL, chat, completion, with};
 use crate::support::scripted::HIDDEN;
 use crate::support::server::{PREMIUM, STANDARD, Server, Setup};
 
@@ -213,50 +213,12 @@ async fn logprobs_have_one_entry_for_each_token_and_their_bytes_are_the_text() {
 #[tokio::test]
 async fn null_is_absent_for_every_optional_field() {
     let server = Server::start(Setup::saying(&["ok"]));
-    let optional = [
-        "stream",
-        "stream_options",
-        "n",
-        "stop",
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repetition_penalty",
-        "frequency_penalty",
-        "presence_penalty",
-        "seed",
-        "logit_bias",
-        "min_tokens",
-        "ignore_eos",
-        "max_tokens",
-        "max_completion_tokens",
-        "logprobs",
-        "top_logprobs",
-        "tools",
-        "tool_choice",
-        "functions",
-        "function_call",
-        "response_format",
-        "modalities",
-        "audio",
-        "web_search_options",
-        "parallel_tool_calls",
-        "user",
-        "store",
-        "metadata",
-        "service_tier",
-        "suffix",
-        "echo",
-        "best_of",
-        "chat_template_kwargs",
-    ];
     for path in [CHAT, COMPLETIONS] {
         let body = if path == CHAT { chat(json!({})) } else { completion(json!({})) };
-        let nulls: Value = optional.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+        let nulls: Value = OPTIONAL.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
         let answer = server.post(path, &with(body.clone(), nulls)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        for name in optional {
+        for name in OPTIONAL {
             let body = with(body.clone(), json!({ name: null }));
             assert_eq!(server.post(path, &body).await.status, 200, "{path} {name}");
         }

@@ -14,6 +14,8 @@ use mizan::engine::{
 };
 use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError};
 
+use crate::support::weightless::{slot, steps_of_weights};
+
 pub(super) const VOCAB: usize = 61;
 pub(super) const MAX_CONTEXT: usize = 4096;
 const NUM_LAYERS: usize = 2;
@@ -159,12 +161,10 @@ impl Executor for FakeExecutor {
 
     fn attention(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
         for sequence in &batch.sequences {
-            let table = batch.block_table(sequence);
             for row in sequence.rows.clone() {
                 let mut read = START;
                 for position in 0..=batch.positions[row as usize] {
-                    let at = position as usize;
-                    let slot = table[at / BLOCK_SIZE] as usize * BLOCK_SIZE + at % BLOCK_SIZE;
+                    let slot = slot(batch, sequence, position);
                     let (written_for, value) = self.slots[layer][slot];
                     assert_eq!(written_for, position, "slot {slot} was written for another place");
                     read = fold(read, value);
@@ -175,17 +175,7 @@ impl Executor for FakeExecutor {
         Ok(())
     }
 
-    fn attention_output(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
-
-    fn gate_up(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
-
-    fn down(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
+    steps_of_weights!();
 
     fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
         self.logits.clear();

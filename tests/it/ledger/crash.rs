@@ -9,7 +9,8 @@ use std::thread;
 
 use mizan::ledger::{Credits, Ledger, LedgerOptions, MeterId, MeterState};
 
-use super::{Random, open, request, singles};
+use super::{open, request, singles};
+use crate::support::random::Random;
 
 /// Set for the child process: the folder of its books.
 const CHILD: &str = "MIZAN_LEDGER_CRASH_FOLDER";
@@ -58,7 +59,7 @@ fn start_child(folder: &Path) -> Child {
 }
 
 /// Reads what the child was told, kills it after `lines` of it, and reads what is left in the pipe.
-fn listen(child: &mut Child, lines: u64) -> BTreeMap<MeterId, Told> {
+fn listen(child: &mut Child, lines: usize) -> BTreeMap<MeterId, Told> {
     let mut told: BTreeMap<MeterId, Told> = BTreeMap::new();
     let output = BufReader::new(child.stdout.take().unwrap());
     let mut count = 0;

@@ -6,22 +6,16 @@ use mizan::ledger::{
 };
 use rusqlite::Connection;
 
-use super::{Books, open, options, request, singles};
+use super::{Books, Ending, open, options, request};
 
 /// Books with a closed, a reversed and an open meter.
 fn used_books() -> (Books, AccountId) {
     let books = Books::new();
     let account = books.account("alice", 1_000);
     let key = books.key(account, None);
-    for (tokens, ending) in [(10, "close"), (20, "reverse"), (5, "open")] {
-        let meter = open(&books.ledger, request(account, key, 2)).unwrap();
-        books.ledger.charge(meter, 0, singles(tokens)).wait().unwrap();
-        match ending {
-            "close" => drop(books.ledger.close_meter(meter, "stop").wait().unwrap()),
-            "reverse" => drop(books.ledger.reverse_meter(meter, "why").wait().unwrap()),
-            _ => {}
-        }
-    }
+    books.used_meter(account, key, 10, Ending::Closed);
+    books.used_meter(account, key, 20, Ending::Reversed);
+    books.used_meter(account, key, 5, Ending::Open);
     books.assert_sound();
     (books, account)
 }

@@ -88,6 +88,17 @@ impl Books {
         Self { ledger, clock, folder }
     }
 
+    /// A meter of 2 credits a token that charged `tokens` and ended, or goes on.
+    fn used_meter(&self, account: AccountId, key: KeyId, tokens: usize, ending: Ending) {
+        let meter = open(&self.ledger, request(account, key, 2)).unwrap();
+        self.ledger.charge(meter, 0, singles(tokens)).wait().unwrap();
+        match ending {
+            Ending::Closed => drop(self.ledger.close_meter(meter, "stop").wait().unwrap()),
+            Ending::Reversed => drop(self.ledger.reverse_meter(meter, "why").wait().unwrap()),
+            Ending::Open => {}
+        }
+    }
+
     #[track_caller]
     fn assert_sound(&self) {
         let report = self.ledger.verify().unwrap();
@@ -103,6 +114,14 @@ impl Books {
     fn raw(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
+}
+
+/// What became of a meter.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Closed,
+    Reversed,
+    Open,
 }
 
 /// Never checkpoints by itself, so that the WAL holds all that was committed.
@@ -161,27 +180,4 @@ fn group(count: usize) -> Vec<u32> {
 /// `count` tokens that can be paid one by one.
 fn singles(count: usize) -> Vec<Vec<u32>> {
     group(count).into_iter().map(|id| vec![id]).collect()
-}
-
-/// A small seeded generator (SplitMix64), so that a failure can be run again.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// One of 0, 1, ..., `bound` - 1.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[usize::try_from(self.below(items.len() as u64)).unwrap()]
-    }
 }

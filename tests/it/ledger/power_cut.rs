@@ -9,14 +9,25 @@ use rusqlite::Connection;
 
 use super::model::Model;
 use super::simulation::Simulation;
-use super::{Books, MARCH, Random, options};
+use super::{Books, MARCH, options};
+use crate::support::random::Random;
 
 /// What is compared: accounts with their balance, meters with their end and their ids.
 type Observed = (Vec<(i64, i64)>, Vec<(Vec<u8>, String, u32, u32)>);
 
-/// Runs commands and keeps the model after each; every command is one commit.
-fn history(simulation: &mut Simulation, commands: usize, random: &mut Random) -> Vec<Model> {
-    let mut states = vec![simulation.model().clone()];
+/// Books that lived, and what a power cut may leave of them.
+struct History {
+    simulation: Simulation,
+    /// What a new process makes of the books as they were after each commit.
+    expected: Vec<Observed>,
+    database: Vec<u8>,
+    wal: Vec<u8>,
+}
+
+/// Runs commands, each of which is one commit.
+fn history(seed: u64, commands: usize, random: &mut Random) -> History {
+    let mut simulation = Simulation::new(seed);
+    let mut expected = vec![after_recovery(simulation.model())];
     for index in 0..commands {
         match (index, random.below(10)) {
             (0..2, _) => simulation.create_account(),
@@ -27,28 +38,25 @@ fn history(simulation: &mut Simulation, commands: usize, random: &mut Random) ->
             (_, 8) => simulation.close(),
             (_, _) => simulation.reverse(),
         }
-        states.push(simulation.model().clone());
+        expected.push(after_recovery(simulation.model()));
     }
-    states
+    let path = simulation.books().path();
+    let database = fs::read(&path).unwrap();
+    let wal = fs::read(path.with_extension("db-wal")).unwrap();
+    History { simulation, expected, database, wal }
 }
 
 #[test]
 fn every_prefix_of_the_wal_is_the_books_at_some_commit() {
     let mut random = Random(1);
-    let mut simulation = Simulation::new(1);
-    let states = history(&mut simulation, 60, &mut random);
-    let expected: Vec<Observed> = states.iter().map(after_recovery).collect();
-    let books = simulation.books();
-    let database = fs::read(books.path()).unwrap();
-    let wal = fs::read(books.path().with_extension("db-wal")).unwrap();
-
+    let History { simulation, expected, database, wal } = history(1, 60, &mut random);
     let mut cuts = frame_ends(&wal);
-    cuts.extend((0..60).map(|_| usize::try_from(random.below(wal.len() as u64)).unwrap()));
+    cuts.extend((0..60).map(|_| random.below(wal.len())));
     cuts.sort_unstable();
     // The longer the prefix, the later the commit.
     let mut at = 0;
     for cut in cuts {
-        let found = recover(books, &database, &wal[..cut]);
+        let found = recover(simulation.books(), &database, &wal[..cut]);
         let later = expected[at..].iter().position(|state| *state == found);
         at += later.unwrap_or_else(|| panic!("{cut} of {}: {found:#?}", wal.len()));
     }
@@ -59,18 +67,13 @@ fn every_prefix_of_the_wal_is_the_books_at_some_commit() {
 #[test]
 fn a_torn_wal_is_the_books_at_some_commit() {
     let mut random = Random(2);
-    let mut simulation = Simulation::new(2);
-    let states = history(&mut simulation, 40, &mut random);
-    let expected: Vec<Observed> = states.iter().map(after_recovery).collect();
-    let books = simulation.books();
-    let database = fs::read(books.path()).unwrap();
-    let wal = fs::read(books.path().with_extension("db-wal")).unwrap();
+    let History { simulation, expected, database, wal } = history(2, 40, &mut random);
     for _ in 0..60 {
         let mut torn = wal.clone();
-        let start = usize::try_from(random.below(wal.len() as u64)).unwrap();
+        let start = random.below(wal.len());
         let end = (start + 512).min(wal.len());
         torn[start..end].iter_mut().for_each(|byte| *byte = !*byte);
-        let found = recover(books, &database, &torn);
+        let found = recover(simulation.books(), &database, &torn);
         assert!(expected.contains(&found), "{start}..{end}: {found:#?}");
     }
 }

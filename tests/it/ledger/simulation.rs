@@ -8,7 +8,8 @@ use mizan::ledger::{
 };
 
 use super::model::{Account, Model};
-use super::{Books, DAY_MS, MARCH, Random, group, open, request};
+use super::{Books, DAY_MS, MARCH, group, open, request};
+use crate::support::random::Random;
 
 const OPERATIONS: usize = 150;
 

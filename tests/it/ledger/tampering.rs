@@ -2,7 +2,7 @@
 
 use mizan::ledger::Invariant;
 
-use super::{Books, open, request, singles};
+use super::{Books, Ending};
 
 /// Accounts 4 and 5 with keys 1 and 2; transfers 1 and 2 are their grants. Account 4 has, in this
 /// order, a closed meter of 10 credits (transfer 3), a reversed one of 8 (4 and 5), a closed one of
@@ -12,15 +12,10 @@ fn damaged_books(sql: &str) -> Books {
     let (alice, bob) = (books.account("alice", 1_000), books.account("bob", 500));
     let key = books.key(alice, None);
     books.key(bob, None);
-    for (tokens, ending) in [(5, "close"), (4, "reverse"), (3, "close"), (1, "open")] {
-        let meter = open(&books.ledger, request(alice, key, 2)).unwrap();
-        books.ledger.charge(meter, 0, singles(tokens)).wait().unwrap();
-        match ending {
-            "close" => drop(books.ledger.close_meter(meter, "stop").wait().unwrap()),
-            "reverse" => drop(books.ledger.reverse_meter(meter, "why").wait().unwrap()),
-            _ => {}
-        }
-    }
+    books.used_meter(alice, key, 5, Ending::Closed);
+    books.used_meter(alice, key, 4, Ending::Reversed);
+    books.used_meter(alice, key, 3, Ending::Closed);
+    books.used_meter(alice, key, 1, Ending::Open);
     books.assert_sound();
     let conn = books.raw();
     // Somebody with the file in an editor: no trigger, no constraint, no reference holds them.

@@ -7,7 +7,8 @@ use std::path::Path;
 use mizan::model::Model;
 
 use crate::support::gguf::{ALIGNMENT, GgufBuilder, array_header};
-use crate::support::tiny_models::{self, Random, TinyModel};
+use crate::support::random::Random;
+use crate::support::tiny_models::{self, TinyModel};
 
 /// Opens the bytes as a GGUF file; the error as text.
 fn open(bytes: &[u8]) -> Result<Model, String> {

@@ -12,7 +12,8 @@ use mizan::model::verify::{Comparison, Gates, VerifyError, oracle_logits, verify
 use mizan::model::{BLOCK_SIZE, BatchSequence, ForwardBatch, Model};
 
 use super::{cpu_logits, decoder, limits, reference_logits};
-use crate::support::tiny_models::{self, Random, Storage, TinyModel, VOCAB_SIZE};
+use crate::support::random::Random;
+use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
 
 /// Long enough to leave Gemma 3's window of 5 and to turn the slow frequencies visibly.
 const NUM_TOKENS: usize = 40;

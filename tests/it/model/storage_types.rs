@@ -4,7 +4,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use kernels::DType;
 
-use crate::support::tiny_models::Random;
+use crate::support::random::Random;
 
 const ROWS: usize = 5;
 const COLS: usize = 512;

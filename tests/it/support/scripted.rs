@@ -13,6 +13,8 @@ use mizan::model::executor::Executor;
 use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, ForwardBatch, ModelError};
 use mizan::text::{ChatTemplate, TokenType, Tokenizer, Vocabulary};
 
+use super::weightless::{slot, steps_of_weights};
+
 const CONTROLS: [&str; 5] = ["<|im_end|>", "<|assistant|>", "<|user|>", "<|system|>", "<|hidden|>"];
 const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
     {% elif m.role == 'system' %}<|system|>{% else %}<|user|>{% endif %}{{ m.content }}\
@@ -52,6 +54,8 @@ pub(crate) struct Control {
     changed: Condvar,
     /// The token of the script on which the model fails.
     fails_at: AtomicUsize,
+    /// The token of the script on which the model panics.
+    panics_at: AtomicUsize,
 }
 
 impl Control {
@@ -64,6 +68,11 @@ impl Control {
     /// Has the model fail instead of saying token `index`.
     pub(crate) fn fail_at(&self, index: usize) {
         self.fails_at.store(index, SeqCst);
+    }
+
+    /// Has the model panic instead of saying token `index`.
+    pub(crate) fn panic_at(&self, index: usize) {
+        self.panics_at.store(index, SeqCst);
     }
 
     fn wait_for(&self, index: usize) {
@@ -88,6 +97,7 @@ impl Scripted {
                 allowed: Mutex::new(usize::MAX),
                 changed: Condvar::new(),
                 fails_at: AtomicUsize::new(usize::MAX),
+                panics_at: AtomicUsize::new(usize::MAX),
             }),
         };
         let control = Arc::clone(&model.control);
@@ -174,17 +184,17 @@ impl Speaker {
     /// The token that follows row `row`'s context.
     fn next(&self, batch: &ForwardBatch, row: u32) -> Result<u32, ModelError> {
         let sequence = batch.sequences.iter().find(|s| s.rows.contains(&row)).unwrap();
-        let blocks = &batch.block_tables[sequence.blocks.start as usize..][..sequence.blocks.len()];
-        let last = batch.positions[row as usize] as usize;
-        let context: Vec<u32> = (0..=last)
-            .map(|p| self.slots[blocks[p / BLOCK_SIZE] as usize * BLOCK_SIZE + p % BLOCK_SIZE])
-            .collect();
+        let last = batch.positions[row as usize];
+        let ids = (0..=last).map(|position| self.slots[slot(batch, sequence, position)]);
+        let context: Vec<u32> = ids.collect();
+        let last = last as usize;
         let start = match context.iter().rposition(|id| *id == self.assistant) {
             Some(marker) => marker,
             None => context.iter().position(|id| *id == self.line_break).unwrap_or(last),
         };
         let index = last - start;
         self.control.wait_for(index);
+        assert!(index < self.control.panics_at.load(SeqCst), "the script has a bug here");
         if index >= self.control.fails_at.load(SeqCst) {
             return Err(ModelError::Executor("the script says so".to_owned()));
         }
@@ -208,17 +218,7 @@ impl Executor for Speaker {
         Ok(())
     }
 
-    fn attention_output(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
-
-    fn gate_up(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
-
-    fn down(&mut self, _: usize, _: &ForwardBatch) -> Result<(), ModelError> {
-        Ok(())
-    }
+    steps_of_weights!();
 
     fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
         self.logits.clear();

@@ -155,6 +155,11 @@ impl Server {
         self.controls.iter().for_each(|control| control.fail_at(index));
     }
 
+    /// Has the standard model panic on token `index`.
+    pub(crate) fn panic_at(&self, index: usize) {
+        self.controls[0].panic_at(index);
+    }
+
     /// How many tokens of the script have text among its first `bytes` bytes.
     pub(crate) fn tokens_in(&self, bytes: usize) -> usize {
         let starts = self.script.iter().scan(0, |end, token| {

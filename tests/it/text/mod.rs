@@ -13,12 +13,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use mizan::model::Model;
 use mizan::text::{Tokenizer, Vocabulary};
 
-use crate::support;
+use crate::support::{models, random::Random};
 
 const MODELS: [&str; 3] = ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "gemma-3-270m"];
 
 fn vocabulary(model: &str) -> Vocabulary {
-    let model = Model::open(&support::models::path(model)).unwrap();
+    let model = Model::open(&models::path(model)).unwrap();
     mizan::registry::vocabulary(&model.metadata.unwrap()).unwrap()
 }
 
@@ -40,20 +40,12 @@ fn json(name: &str) -> serde_json::Value {
     serde_json::from_str(&text.unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
-/// Numbers below a bound, the same ones for the same seed.
-fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
-    move |below| {
-        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (seed >> 33) % below
-    }
-}
-
 /// Text of characters from all of Unicode, those of ASCII as often as the others.
-fn random_text(random: &mut impl FnMut(u64) -> u64, max_chars: u64) -> String {
-    let length = random(max_chars + 1);
-    let mut character = || match random(2) {
-        0 => char::from(random(128) as u8),
-        _ => char::from_u32(random(0x11_0000) as u32).unwrap_or('\u{FFFD}'),
+fn random_text(random: &mut Random, max_chars: usize) -> String {
+    let length = random.below(max_chars + 1);
+    let mut character = || match random.below(2) {
+        0 => char::from(random.below(128) as u8),
+        _ => char::from_u32(random.below(0x11_0000) as u32).unwrap_or('\u{FFFD}'),
     };
     (0..length).map(|_| character()).collect()
 }

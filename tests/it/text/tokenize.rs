@@ -3,7 +3,8 @@
 
 use mizan::text::{Segment, Specials};
 
-use super::{MODELS, json, random, random_text, tokenizer};
+use super::{MODELS, json, random_text, tokenizer};
+use crate::support::random::Random;
 
 fn ids(value: &serde_json::Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
@@ -51,7 +52,7 @@ fn gemma3_as_llama_cpp() {
 
 #[test]
 fn what_was_encoded_decodes_to_itself() {
-    let mut random = random(11);
+    let mut random = Random(11);
     let texts: Vec<String> = (0..300).map(|_| random_text(&mut random, 60)).collect();
     for model in MODELS {
         let tokenizer = tokenizer(model);
