@@ -7,9 +7,9 @@
 //! While few sequences run, ids that earlier ones suggest are computed ahead (prompt lookup).
 //!
 //! Promises: the same prompt, parameters and seed give the same tokens alone, in any batch, in
-//! chunks, preempted, drafted or from the prefix cache, if the executor's rows do not depend on the batch;
-//! `submit` never blocks; no reader makes the engine wait; a stream always ends; an idle engine
-//! sleeps.
+//! chunks, preempted, drafted or from the prefix cache, if the executor's rows do not depend on the
+//! batch; `submit` never blocks; no reader makes the engine wait; a stream always ends; an idle
+//! engine sleeps.
 //!
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 

@@ -357,8 +357,8 @@ impl Scheduler {
     }
 
     /// Adds drafted ids to a step that only decodes, as far as it has few rows: the rest is shared
-    /// among its sequences. A draft takes one block at most, while each sequence of the batch could have
-    /// another; `commit` takes it back unless the next id needs it.
+    /// among its sequences. A draft takes one block at most, while each sequence of the batch could
+    /// have another; `commit` takes it back unless the next id needs it.
     fn draft_ahead(&mut self) {
         const { assert!(MAX_DRAFT <= BLOCK_SIZE) };
         let Self { running, blocks, scheduled, actions, counters, .. } = self;

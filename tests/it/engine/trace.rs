@@ -1,7 +1,7 @@
 //! What the scheduler does, step by step, as text.
 //!
-//! Setup: `blocks N`, `batch N`, `budget N` (rows in a step), `drafts N` (rows of a step that drafts
-//! may share), `no cache`. Script: `add NAME PROMPT+OUTPUT [lane N] [like NAME] [says ID]`,
+//! Setup: `blocks N`, `batch N`, `budget N` (rows in a step), `drafts N` (rows up to which ids are
+//! drafted), `no cache`. Script: `add NAME PROMPT+OUTPUT [lane N] [like NAME] [says ID]`,
 //! `step [N]`, `skip N` (steps that are not shown), `read NAME [N]`, `drop NAME`. The prompt of
 //! `like NAME` starts with as many ids of that one's; who `says ID` outputs nothing else. Every
 //! other step is a line.
@@ -291,14 +291,13 @@ fn repeats_are_drafted_and_no_further_than_what_may_be_sampled() {
     check(
         "blocks 8, drafts 8",
         // Two ids must have come before, and one after them.
-        "add a 10+20 says 55; step 7",
+        "add a 10+20 says 55; step 6",
         "admit a; prefill a[0..10]
          decode a
          decode a
-         decode a; draft a 2; accept a 2
-         decode a; draft a 4; accept a 4
-         decode a; draft a 7; accept a 7
-         decode a; finish a length",
+         decode a; draft a 3; accept a 3
+         decode a; draft a 6; accept a 6
+         decode a; draft a 5; accept a 5; finish a length",
     );
 }
 
@@ -332,12 +331,18 @@ fn nothing_is_drafted_beside_a_prompt_or_where_others_take_the_rows() {
 fn a_draft_takes_no_block_that_a_sequence_may_need() {
     check(
         "blocks 2, drafts 8",
-        // a's 16th id fills its block, and the other block is the last: no draft goes beyond.
-        "add a 10+22 says 55; skip 3; step 5",
+        // The other block is the last: no draft goes into it before the next id does.
+        "add a 11+21 says 55; skip 3; step 4",
         "decode a; draft a 2; accept a 2
-         decode a
-         decode a; draft a 4; accept a 4
+         decode a; draft a 5; accept a 5
          decode a; draft a 7; accept a 7
-         decode a; draft a 1; accept a 1; finish a length",
+         decode a; finish a length",
+    );
+    check(
+        "blocks 3, drafts 8",
+        "add a 11+21 says 55; skip 3; step 3",
+        "decode a; draft a 3; accept a 3
+         decode a; draft a 6; accept a 6
+         decode a; draft a 6; accept a 6; finish a length",
     );
 }
