@@ -226,6 +226,8 @@ impl Scheduler {
         for sequence in &self.running {
             assert!(sequence.computed < sequence.ids.len());
             assert!(sequence.computed <= sequence.table.capacity());
+            let needed = sequence.ids.len().next_multiple_of(BLOCK_SIZE);
+            assert!(sequence.table.capacity() <= needed, "a block that no id needs");
         }
     }
 
