@@ -24,8 +24,11 @@ const ROUNDS: usize = 3;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let real = arguments.iter().any(|argument| argument == "--bench");
-    let mut ids: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    let mut ids: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     if ids.is_empty() {
         ids = vec!["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "gemma-3-270m"];
         ids.truncate(if real { 3 } else { 1 });

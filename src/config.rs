@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::catalog::{Catalog, CatalogError, ModelEntry, ServerSettings};
 
-pub use crate::catalog::Device;
+pub use crate::catalog::{Device, Speculation};
 
 /// The settings file that is looked for in the working directory.
 const FILE_NAME: &str = "models.toml";
@@ -86,6 +86,8 @@ pub struct Config {
     pub model_memory: Option<u64>,
     /// Whether computed prompt prefixes are kept.
     pub prefix_cache: bool,
+    /// How tokens are computed ahead of being sampled.
+    pub speculation: Speculation,
     /// Requests that may wait for each model.
     pub queue: usize,
     /// Largest request body in bytes.
@@ -179,6 +181,7 @@ impl Config {
             kv_memory,
             model_memory,
             prefix_cache: Some(prefix_cache),
+            speculation: Some(speculation),
             queue: Some(queue),
             max_body: Some(max_body),
             cors_origins: Some(cors_origins),
@@ -214,6 +217,7 @@ impl Config {
             kv_memory: kv_memory.map(|size| size.bytes()),
             model_memory: model_memory.map(|size| size.bytes()),
             prefix_cache,
+            speculation,
             queue: queue.get() as usize,
             max_body_bytes: max_body.bytes() as usize,
             cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),

@@ -281,7 +281,7 @@ fn sample(page: &mut String, name: &str, labels: &[(&str, &str)], value: impl st
 type Figure = (&'static str, Option<&'static str>, &'static str, &'static str, fn(&Stats) -> f64);
 
 /// What engines count: our name, vLLM's, kind, meaning, value.
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 15] = [
     (
         "mizan_sequences_waiting",
         Some("vllm:num_requests_waiting"),
@@ -338,6 +338,20 @@ const FIGURES: [Figure; 13] = [
         "counter",
         "Tokens generated.",
         |stats| stats.generated_tokens as f64,
+    ),
+    (
+        "mizan_draft_tokens_total",
+        Some("vllm:spec_decode_num_draft_tokens_total"),
+        "counter",
+        "Tokens computed ahead on a guess.",
+        |stats| stats.drafted_tokens as f64,
+    ),
+    (
+        "mizan_draft_tokens_accepted_total",
+        Some("vllm:spec_decode_num_accepted_tokens_total"),
+        "counter",
+        "Tokens computed ahead on a guess that was right.",
+        |stats| stats.accepted_tokens as f64,
     ),
     (
         "mizan_preemptions_total",

@@ -23,7 +23,7 @@ use value::Price;
 
 pub use error::CatalogError;
 pub use model::{ModelEntry, SamplingDefaults};
-pub use server::{Device, Host, Origin, ServerSettings};
+pub use server::{Device, Host, Origin, ServerSettings, Speculation};
 pub use source::{Source, WheelPart};
 pub use value::{GIB, KIB, MIB, Number, Real, Sha256Digest, Size, TIB};
 

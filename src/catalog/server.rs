@@ -63,6 +63,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_PREFIX_CACHE", value_name = "true|false")]
     pub prefix_cache: Option<bool>,
 
+    /// How tokens are computed ahead while few requests run; the answers are the same: off, or
+    /// prompt-lookup, which guesses what followed the same words before [default: prompt-lookup]
+    #[arg(long, env = "MIZAN_SPECULATION", value_name = "off|prompt-lookup")]
+    pub speculation: Option<Speculation>,
+
     /// Requests that may wait for each model; one more is answered 503 [default: 256]
     #[arg(long, env = "MIZAN_QUEUE", value_name = "N")]
     pub queue: Option<Number<1, 100_000>>,
@@ -112,6 +117,7 @@ impl ServerSettings {
             kv_memory: None,
             model_memory: None,
             prefix_cache: Some(true),
+            speculation: Some(Speculation::PromptLookup),
             queue: Some(const { Number::of(256) }),
             max_body: Some(const { Size::of(8 * MIB) }),
             cors_origins: Some(Vec::new()),
@@ -137,6 +143,7 @@ impl ServerSettings {
             kv_memory: self.kv_memory.or(lower.kv_memory),
             model_memory: self.model_memory.or(lower.model_memory),
             prefix_cache: self.prefix_cache.or(lower.prefix_cache),
+            speculation: self.speculation.or(lower.speculation),
             queue: self.queue.or(lower.queue),
             max_body: self.max_body.or(lower.max_body),
             cors_origins: self.cors_origins.or(lower.cors_origins),
@@ -174,6 +181,36 @@ impl fmt::Display for Device {
         f.write_str(match self {
             Device::Auto => "auto",
             Device::Cpu => "cpu",
+        })
+    }
+}
+
+/// How tokens are computed ahead of being sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speculation {
+    /// Not at all.
+    Off,
+    /// Guessed from what followed the same tokens earlier in the prompt or the answer.
+    PromptLookup,
+}
+
+impl FromStr for Speculation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Speculation::Off),
+            "prompt-lookup" => Ok(Speculation::PromptLookup),
+            _ => Err(format!("unknown speculation \"{text}\": there are off and prompt-lookup")),
+        }
+    }
+}
+
+impl fmt::Display for Speculation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Speculation::Off => "off",
+            Speculation::PromptLookup => "prompt-lookup",
         })
     }
 }
@@ -239,5 +276,6 @@ impl fmt::Display for Origin {
 }
 
 deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
+deserialize_from_text!(Speculation => "a speculation in quotes: \"off\" or \"prompt-lookup\"");
 deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");
 deserialize_from_text!(Origin => "an origin in quotes, such as \"https://chat.example.com\"");

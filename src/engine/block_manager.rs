@@ -115,6 +115,15 @@ impl BlockManager {
         table.num_kept * BLOCK_SIZE
     }
 
+    /// Takes back the blocks that `len` positions do not need.
+    pub fn shrink(&mut self, table: &mut BlockTable, len: usize) {
+        let num_needed = len.div_ceil(BLOCK_SIZE);
+        assert!(table.num_kept <= num_needed, "the prefix cache knows the blocks it has");
+        while table.blocks.len() > num_needed {
+            self.remove_owner(table.blocks.pop().expect("there are too many"));
+        }
+    }
+
     /// Keeps the blocks that are full now for reuse. `computed`: the ids in the KV cache.
     ///
     /// A block whose like is kept already is replaced by that one: equal ids at equal positions

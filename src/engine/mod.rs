@@ -4,11 +4,12 @@
 //! in steps (`step.rs`): read the mailbox, choose a batch, run it, sample, hand the tokens out.
 //! Each batch mixes the next token of every running sequence with a bounded part of the prompts
 //! (continuous batching, chunked prefill); keys and values live in blocks shared by equal prefixes.
+//! While few sequences run, ids that earlier ones suggest are computed ahead (prompt lookup).
 //!
 //! Promises: the same prompt, parameters and seed give the same tokens alone, in any batch, in
-//! chunks, preempted or from the prefix cache, if the executor's rows do not depend on the batch;
-//! `submit` never blocks; no reader makes the engine wait; a stream always ends; an idle engine
-//! sleeps.
+//! chunks, preempted, drafted or from the prefix cache, if the executor's rows do not depend on the
+//! batch; `submit` never blocks; no reader makes the engine wait; a stream always ends; an idle
+//! engine sleeps.
 //!
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 
@@ -20,6 +21,7 @@ mod runner;
 pub mod sampler;
 mod scheduler;
 mod sequence;
+mod speculate;
 mod stats;
 mod step;
 mod stream;
@@ -38,6 +40,7 @@ pub use request::{
     Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,
 };
 pub use scheduler::Action;
+pub use speculate::SPECULATIVE_ROWS;
 pub use stats::{BlockCounts, Stats};
 pub use step::{EngineCore, Turn};
 pub use stream::{EVENT_CAPACITY, SequenceStream};
@@ -59,6 +62,9 @@ pub struct EngineOptions {
     pub num_blocks: usize,
     /// Whether computed blocks are kept for later prompts that start alike.
     pub prefix_cache: bool,
+    /// Rows in a step up to which ids are drafted (`speculate.rs`), those of the sequences
+    /// included: [`SPECULATIVE_ROWS`], or 0 for no drafts.
+    pub speculative_rows: usize,
     /// Names the thread and the log's lines.
     pub name: String,
 }
@@ -70,7 +76,10 @@ impl EngineOptions {
         // Every sequence of the batch may want a row and its logits in the same step.
         let max_batch = self.max_batch.min(shape.max_outputs).clamp(1, max_step_tokens);
         let num_blocks = self.num_blocks.min(shape.num_blocks);
-        Self { max_batch, max_step_tokens, num_blocks, ..self }
+        // All of these rows want logits.
+        let max_speculative_rows = max_step_tokens.min(shape.max_outputs);
+        let speculative_rows = self.speculative_rows.min(max_speculative_rows);
+        Self { max_batch, max_step_tokens, num_blocks, speculative_rows, ..self }
     }
 }
 

@@ -14,8 +14,10 @@ pub(super) struct Part<'a> {
     pub(super) ids: &'a [u32],
     /// The positions to compute.
     pub(super) rows: Range<usize>,
+    /// Ids to compute at the positions after `rows`, as if they were the sequence's.
+    pub(super) draft: &'a [u32],
     pub(super) table: &'a BlockTable,
-    /// Whether the last row's logits are wanted.
+    /// Whether the logits of the last of `rows` are wanted, and of each drafted id.
     pub(super) wants_logits: bool,
 }
 
@@ -31,7 +33,8 @@ impl Runner {
         Self { decoder, batch: ForwardBatch::default() }
     }
 
-    /// Runs the parts in one step: the logits of those that want them, in order.
+    /// Runs the parts in one step: the logits of those that want them, in order, each one's drafts
+    /// after its own.
     /// `[num_outputs, vocab_size]`
     pub(super) fn forward<'a>(
         &mut self,
@@ -55,14 +58,16 @@ impl Runner {
     }
 
     fn add(&mut self, part: &Part<'_>) {
-        let Part { ids, rows, table, wants_logits } = part;
+        let Part { ids, rows, draft, table, wants_logits } = part;
+        let context_len = rows.end + draft.len();
         let batch = &mut self.batch;
         let first_row = batch.tokens.len() as u32;
         let first_block = batch.block_tables.len() as u32;
-        let blocks = &table.blocks()[..rows.end.div_ceil(BLOCK_SIZE)];
+        let blocks = &table.blocks()[..context_len.div_ceil(BLOCK_SIZE)];
         batch.block_tables.extend(blocks.iter().map(|block| block.0));
         batch.tokens.extend_from_slice(&ids[rows.clone()]);
-        for position in rows.clone() {
+        batch.tokens.extend_from_slice(draft);
+        for position in rows.start..context_len {
             let block = blocks[position / BLOCK_SIZE].0;
             batch.positions.push(position as u32);
             batch.slots.push(block * BLOCK_SIZE as u32 + (position % BLOCK_SIZE) as u32);
@@ -71,10 +76,10 @@ impl Runner {
         batch.sequences.push(BatchSequence {
             rows: first_row..end_row,
             blocks: first_block..batch.block_tables.len() as u32,
-            context_len: rows.end as u32,
+            context_len: context_len as u32,
         });
         if *wants_logits {
-            batch.outputs.push(end_row - 1);
+            batch.outputs.extend(end_row - 1 - draft.len() as u32..end_row);
         }
     }
 }

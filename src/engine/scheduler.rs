@@ -21,9 +21,11 @@ use super::lanes::Lanes;
 use super::request::{FinishReason, SampledToken};
 use super::runner::Part;
 use super::sampler::{SampleError, SamplerState};
-use super::sequence::Sequence;
+use super::sequence::{Advance, Sequence};
+use super::speculate::MAX_DRAFT;
 use super::stats::Stats;
 use super::stream::Outlet;
+use crate::model::BLOCK_SIZE;
 
 /// Service of an id of the prompt that had to be computed, and of one that was sampled: the
 /// weights that the paper on fairness uses (arXiv 2401.00588; see `lanes.rs`).
@@ -49,6 +51,10 @@ pub enum Action {
     Prefill(u64, Range<usize>),
     /// Computes its last id.
     Decode(u64),
+    /// Computes as many drafted ids after it.
+    Draft(u64, usize),
+    /// The first of the drafted ids, as many, were what was sampled.
+    Accept(u64, usize),
     /// Ended.
     Finish(u64, FinishReason),
 }
@@ -65,6 +71,7 @@ struct Rows {
 pub(super) struct Scheduler {
     max_batch: usize,
     max_step_tokens: usize,
+    speculative_rows: usize,
     waiting: Lanes<Sequence>,
     /// The batch; after `schedule`, the least served lane's first, and the next victim last.
     running: Vec<Sequence>,
@@ -85,6 +92,7 @@ impl Scheduler {
         Self {
             max_batch: options.max_batch,
             max_step_tokens: options.max_step_tokens,
+            speculative_rows: options.speculative_rows,
             waiting: Lanes::default(),
             running: Vec::new(),
             paused: Vec::new(),
@@ -111,6 +119,7 @@ impl Scheduler {
         self.admit_waiting();
         self.catch_up();
         self.choose_rows();
+        self.draft_ahead();
         !self.scheduled.is_empty()
     }
 
@@ -121,27 +130,20 @@ impl Scheduler {
             Part {
                 ids: &sequence.ids,
                 rows: rows.clone(),
+                draft: sequence.lookup.draft(),
                 table: &sequence.table,
                 wants_logits: sequence.samples_at(rows.end),
             }
         })
     }
 
-    /// For each row of logits, in order, what its choice depends on.
-    pub(super) fn samplings(&self) -> impl Iterator<Item = &SamplerState> {
-        self.scheduled.iter().filter_map(|Rows { index, rows }| {
-            let sequence = &self.running[*index];
-            sequence.samples_at(rows.end).then_some(&sequence.sampling)
-        })
-    }
-
-    /// Takes over what the step computed: keeps full blocks, emits tokens, ends and pauses
-    /// sequences. `tokens`: one for each of `samplings`.
+    /// Takes over what the step computed: samples and emits tokens, keeps full blocks, ends and
+    /// pauses sequences. `sample`: the choice at the n-th row of the step's logits.
     pub(super) fn commit(
         &mut self,
-        tokens: impl Iterator<Item = Result<SampledToken, SampleError>>,
+        mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
     ) {
-        let mut tokens = tokens;
+        let mut num_outputs = 0;
         for Rows { index, rows } in &self.scheduled {
             let sequence = &mut self.running[*index];
             let samples = sequence.samples_at(rows.end);
@@ -149,22 +151,23 @@ impl Scheduler {
             let newly_served = rows.end.min(sequence.prompt_len).saturating_sub(sequence.served);
             sequence.served += newly_served;
             self.waiting.charge(sequence.lane, PROMPT_SERVICE * newly_served as u64);
-            self.blocks.keep_full(&mut sequence.table, &sequence.ids[..rows.end]);
-            if !samples {
-                continue;
-            }
-            match tokens.next().expect("a token for each row of logits") {
-                Ok(token) => {
-                    if sequence.accept(token) {
-                        self.counters.generated_tokens += 1;
-                        self.waiting.charge(sequence.lane, OUTPUT_SERVICE);
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(sequence = sequence.id, %error, "no token can be sampled");
-                    sequence.ending = Some(FinishReason::Failed);
+            if samples {
+                let first_output = num_outputs;
+                num_outputs += 1 + sequence.lookup.draft().len();
+                let advance = sequence.advance(|row, state| sample(first_output + row, state));
+                let Advance { num_emitted, num_accepted } = advance;
+                self.counters.generated_tokens += num_emitted as u64;
+                self.counters.accepted_tokens += num_accepted as u64;
+                self.waiting.charge(sequence.lane, OUTPUT_SERVICE * num_emitted as u64);
+                if num_accepted > 0 {
+                    self.actions.push(Action::Accept(sequence.id, num_accepted));
                 }
             }
+            // What lies beyond is of drafts that were wrong: it is neither kept nor counted, and
+            // is written again before it is read.
+            let computed = &sequence.ids[..sequence.computed];
+            self.blocks.keep_full(&mut sequence.table, computed);
+            self.blocks.shrink(&mut sequence.table, sequence.ids.len());
         }
         self.counters.steps += 1;
         self.remove_ended();
@@ -226,6 +229,8 @@ impl Scheduler {
         for sequence in &self.running {
             assert!(sequence.computed < sequence.ids.len());
             assert!(sequence.computed <= sequence.table.capacity());
+            let needed = sequence.ids.len().next_multiple_of(BLOCK_SIZE);
+            assert!(sequence.table.capacity() <= needed, "a block that no id needs");
         }
     }
 
@@ -361,6 +366,39 @@ impl Scheduler {
                     Action::Prefill(sequence.id, rows.clone())
                 });
                 scheduled.push(Rows { index, rows });
+            }
+        }
+    }
+
+    /// Adds drafted ids to a step that only decodes, as far as it has few rows: the rest is shared
+    /// among its sequences. A draft takes one block at most, while each sequence of the batch could
+    /// have another; `commit` takes it back unless the next id needs it.
+    fn draft_ahead(&mut self) {
+        const { assert!(MAX_DRAFT <= BLOCK_SIZE) };
+        let Self { running, blocks, scheduled, actions, counters, .. } = self;
+        let num_rows = scheduled.len();
+        let is_decode = |Rows { index, rows }: &Rows| running[*index].is_decode(rows);
+        if num_rows >= self.speculative_rows || !scheduled.iter().all(is_decode) {
+            return;
+        }
+        let mut room = self.speculative_rows - num_rows;
+        let num_running = running.len();
+        for (num_done, Rows { index, .. }) in scheduled.iter().enumerate() {
+            let Sequence { ids, table, .. } = &running[*index];
+            let spare_block = if blocks.num_available() > num_running { BLOCK_SIZE } else { 0 };
+            let capacity = table.capacity() - ids.len() + spare_block;
+            let share = room.div_ceil(num_rows - num_done);
+            let sequence = &mut running[*index];
+            let num_drafted = sequence.guess(share.min(capacity));
+            if num_drafted == 0 {
+                continue;
+            }
+            room -= num_drafted;
+            counters.drafted_tokens += num_drafted as u64;
+            actions.push(Action::Draft(sequence.id, num_drafted));
+            if sequence.table.capacity() < sequence.ids.len() + num_drafted {
+                let has_grown = blocks.grow(&mut sequence.table);
+                assert!(has_grown, "a block was spare");
             }
         }
     }

@@ -1,12 +1,14 @@
 //! One sequence in the engine: its ids so far and how many of them are computed.
-//! Promises: sampled ids stay when its blocks are taken away, and none is emitted twice.
+//! Promises: sampled ids stay when its blocks are taken away, and none is emitted twice; a drafted
+//! id is nowhere but in the draft until it was sampled.
 //! Never knows: other sequences, the batch.
 
 use std::ops::Range;
 
 use super::block_manager::BlockTable;
 use super::request::{FinishReason, SampledToken, SequenceRequest};
-use super::sampler::SamplerState;
+use super::sampler::{SampleError, SamplerState};
+use super::speculate::PromptLookup;
 use super::stream::Outlet;
 
 /// A sequence, wherever it is: queued, in the batch or paused.
@@ -16,6 +18,7 @@ use super::stream::Outlet;
 ///      [prompt_len, len)       sampled, and emitted already
 ///      [0, computed)           in the KV cache
 ///      [computed, len)         to compute; the last one's logits give the next id
+/// draft                        guesses of [len, ..), computed in the same step as the last id
 /// ```
 /// There is no state "prefill" or "decode": a sequence that decodes has one id to compute, one
 /// that was preempted has all of them, its sampled ids included.
@@ -34,6 +37,7 @@ pub(super) struct Sequence {
     /// them again after a preemption is no service.
     pub(super) served: usize,
     pub(super) sampling: SamplerState,
+    pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
     pub(super) outlet: Outlet,
@@ -56,6 +60,7 @@ impl Sequence {
             computed: 0,
             served: 0,
             sampling,
+            lookup: PromptLookup::default(),
             ending: None,
             outlet,
             max_len: prompt_len.saturating_add(max_tokens).min(max_len),
@@ -100,8 +105,47 @@ impl Sequence {
         rows.len() == 1 && rows.start >= self.prompt_len && self.samples_at(rows.end)
     }
 
+    /// Drafts ids to compute with the last one: `max_len` at most, and no more than may still be
+    /// sampled and than the reader has room for, with the id that follows them. How many it did.
+    pub(super) fn guess(&mut self, max_len: usize) -> usize {
+        let may_follow = (self.max_len - self.ids.len()).min(self.outlet.room());
+        self.lookup.guess(&self.ids, max_len.min(may_follow.saturating_sub(1)))
+    }
+
+    /// Samples from the row of the last id, then from that of each drafted id which is what was
+    /// sampled before it. `sample`: the choice at the n-th of these rows.
+    pub(super) fn advance(
+        &mut self,
+        mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
+    ) -> Advance {
+        let mut advance = Advance::default();
+        loop {
+            let token = match sample(advance.num_accepted, &self.sampling) {
+                Ok(token) => token,
+                Err(error) => {
+                    tracing::error!(sequence = self.id, %error, "no token can be sampled");
+                    self.ending = Some(FinishReason::Failed);
+                    break;
+                }
+            };
+            let is_drafted = self.lookup.draft().get(advance.num_accepted) == Some(&token.id);
+            if !self.accept(token) {
+                break;
+            }
+            advance.num_emitted += 1;
+            if !is_drafted {
+                break;
+            }
+            // So its row read the right ids: its keys and values are what they should be.
+            advance.num_accepted += 1;
+            self.computed += 1;
+        }
+        self.lookup.settle(advance.num_accepted, self.ids.len());
+        advance
+    }
+
     /// Takes a sampled token: emits it, or notes the ending. True if it was emitted.
-    pub(super) fn accept(&mut self, token: SampledToken) -> bool {
+    fn accept(&mut self, token: SampledToken) -> bool {
         if self.sampling.is_stop(token.id) {
             self.ending = Some(FinishReason::Stop);
             return false;
@@ -114,4 +158,13 @@ impl Sequence {
         self.outlet.send(token);
         true
     }
+}
+
+/// What a step's sampling came to.
+#[derive(Debug, Default)]
+pub(super) struct Advance {
+    /// Ids sampled and emitted.
+    pub(super) num_emitted: usize,
+    /// Of the drafted ids, those that were emitted.
+    pub(super) num_accepted: usize,
 }

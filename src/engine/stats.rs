@@ -25,6 +25,10 @@ pub struct Stats {
     pub cached_tokens: u64,
     /// Ids sampled and emitted.
     pub generated_tokens: u64,
+    /// Ids drafted from what came before; each was a row of a step.
+    pub drafted_tokens: u64,
+    /// Of those, ids that were then sampled; they are among `generated_tokens`.
+    pub accepted_tokens: u64,
     /// Times that a sequence gave its blocks up for another.
     pub preemptions: u64,
     /// Times that a sequence gave its blocks up because its reader was behind.

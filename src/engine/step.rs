@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::request::SampledToken;
 use super::runner::Runner;
-use super::sampler::{SampleError, Sampler};
+use super::sampler::Sampler;
 use super::scheduler::{Action, Scheduler};
 use super::sequence::Sequence;
 use super::stats::Stats;
@@ -31,8 +30,6 @@ pub struct EngineCore {
     scheduler: Scheduler,
     runner: Runner,
     sampler: Sampler,
-    /// This step's tokens; kept for its memory.
-    tokens: Vec<Result<SampledToken, SampleError>>,
     turns: u64,
     name: String,
     shared: Arc<Shared>,
@@ -52,7 +49,6 @@ impl EngineCore {
             scheduler,
             runner: Runner::new(decoder),
             sampler: Sampler::default(),
-            tokens: Vec::new(),
             turns: 0,
             name: options.name.clone(),
             shared,
@@ -83,9 +79,8 @@ impl EngineCore {
         let vocab_size = self.runner.vocab_size();
         match self.runner.forward(self.scheduler.parts()) {
             Ok(logits) => {
-                let rows = logits.chunks_exact(vocab_size).zip(self.scheduler.samplings());
-                self.tokens.extend(rows.map(|(row, state)| self.sampler.sample(row, state)));
-                self.scheduler.commit(self.tokens.drain(..));
+                let row = |output: usize| &logits[output * vocab_size..][..vocab_size];
+                self.scheduler.commit(|output, state| self.sampler.sample(row(output), state));
             }
             Err(error) => {
                 tracing::error!(engine = self.name, %error, "the model failed on a batch");

@@ -156,9 +156,14 @@ impl Outlet {
         self.events.is_closed()
     }
 
+    /// Tokens that there is room for, beside an ending.
+    pub(super) fn room(&self) -> usize {
+        self.events.capacity().saturating_sub(1)
+    }
+
     /// Whether there is room for one more token and an ending.
     pub(super) fn has_room(&self) -> bool {
-        self.events.capacity() >= 2
+        self.room() > 0
     }
 
     /// Asks the reader to wake the engine once it has caught up. False: it already has.

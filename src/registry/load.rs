@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalog::ModelEntry;
-use crate::config::Config;
-use crate::engine::{Engine, EngineOptions};
+use crate::config::{Config, Speculation};
+use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
 use crate::model::{
@@ -124,9 +124,13 @@ impl Plan {
             .map(|source| ChatTemplate::compile(source, &tokenizer))
             .transpose()?;
         let max_tokens = config.max_step_tokens.max(config.max_batch);
+        let speculative_rows = match config.speculation {
+            Speculation::Off => 0,
+            Speculation::PromptLookup => SPECULATIVE_ROWS,
+        };
         let limits = DecoderLimits {
             max_tokens,
-            max_outputs: config.max_batch,
+            max_outputs: config.max_batch.max(speculative_rows),
             num_blocks,
             threads: config.threads,
         };
@@ -139,6 +143,7 @@ impl Plan {
                 max_waiting: config.queue,
                 num_blocks,
                 prefix_cache: config.prefix_cache,
+                speculative_rows,
                 name: entry.id.clone(),
             },
         )?;

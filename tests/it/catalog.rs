@@ -48,8 +48,8 @@ fn unknown_keys_are_refused_with_the_known_ones() {
         "[server]\nhots = \"0.0.0.0\"",
         "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `data`, `models`, \
          `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, `model_memory`, \
-         `prefix_cache`, `queue`, `max_body`, `cors_origins`, `stall_secs`, `keep_alive_secs`, \
-         `shutdown_secs`, `keep_answers_days`",
+         `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, `stall_secs`, \
+         `keep_alive_secs`, `shutdown_secs`, `keep_answers_days`",
     );
     refused(
         "[severs]",
@@ -400,7 +400,8 @@ fn every_server_setting_is_read() {
     let text = format!(
         "[server]\nhost = \"::1\"\nport = 0\ndata = \"/srv\"\nmodels = [\"m\"]\ndevice = \"cpu\"\n\
          threads = 3\nmax_batch = 4\nmax_step_tokens = 16\nkv_memory = \"1 GiB\"\n\
-         model_memory = 17179869184\nprefix_cache = false\nqueue = 5\nmax_body = \"1MB\"\n\
+         model_memory = 17179869184\nprefix_cache = false\nspeculation = \"off\"\n\
+         queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
          keep_alive_secs = 0\nshutdown_secs = 7\nkeep_answers_days = 8\n{TIERS}{MODEL}"
     );
@@ -411,7 +412,8 @@ fn every_server_setting_is_read() {
         "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), data: Some(\"/srv\"), \
          models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
          max_step_tokens: Some(16), kv_memory: Some(1GiB), model_memory: Some(16GiB), \
-         prefix_cache: Some(false), queue: Some(5), max_body: Some(1000000 bytes), \
+         prefix_cache: Some(false), speculation: Some(Off), queue: Some(5), \
+         max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), keep_answers_days: Some(8) }"
     );

@@ -31,6 +31,7 @@ impl ThroughEngine {
             max_waiting: max_batch,
             num_blocks: shape.num_blocks,
             prefix_cache: true,
+            speculative_rows: 0,
             name: "bench".to_owned(),
         };
         let readers = tokio::runtime::Builder::new_current_thread().build()?;

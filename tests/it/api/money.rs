@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
+use mizan::engine::SPECULATIVE_ROWS;
 use mizan::ledger::{GenerationRecord, MeterState};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -65,10 +66,14 @@ pub(super) fn streamed(more: Value) -> Value {
 
 /// Runs an ending that gives an answer, streamed and not.
 async fn check_answer(more: Value, credits: i64, reason: &str, tokens: usize) {
-    let setup = || Setup { credits, ..Setup::saying(&SCRIPT) };
+    check_answer_of(Setup { credits, ..Setup::saying(&SCRIPT) }, more, reason, tokens).await;
+}
+
+async fn check_answer_of(setup: Setup, more: Value, reason: &str, tokens: usize) {
+    let credits = setup.credits;
     let exhausted = reason == "out_of_credits";
 
-    let server = Server::start(setup());
+    let server = Server::start(setup.clone());
     let answer = server.post(CHAT, &chat(more.clone())).await;
     let json = answer.json();
     assert_eq!(answer.status, 200, "{json}");
@@ -82,7 +87,7 @@ async fn check_answer(more: Value, credits: i64, reason: &str, tokens: usize) {
     assert_eq!(json["choices"][0]["finish_reason"], finish);
     check_closed(&server, credits, tokens, reason).await;
 
-    let server = Server::start(setup());
+    let server = Server::start(setup);
     let (text, usage) = read(server.stream(CHAT, &streamed(more)).await).await;
     let usage = usage.unwrap();
     assert_eq!(server.tokens_in(text.len()), tokens, "released: {text:?}");
@@ -107,6 +112,35 @@ async fn every_ending_with_an_answer_closes_the_meter_once() {
 async fn a_balance_that_ends_mid_answer_ends_the_answer_at_every_token() {
     for credits in 1..SCRIPT.len() {
         check_answer(json!({}), credits as i64, "out_of_credits", credits).await;
+    }
+}
+
+#[tokio::test]
+async fn drafted_tokens_are_charged_once_and_rejected_ones_never() {
+    // After the second "b c", "d e f" is drafted, and it is "d" and then "x".
+    let script = ["a", " b", " c", " d", " e", " f", " g", " b", " c", " d", " x", " y", " z"];
+    let setup = |credits| Setup {
+        credits,
+        bounds: Bounds { speculative_rows: SPECULATIVE_ROWS, ..Bounds::default() },
+        ..Setup::saying(&script)
+    };
+    check_answer_of(setup(5_000), json!({}), "stop", 13).await;
+    check_answer_of(setup(5_000), json!({ "stop": "x" }), "stop_string", 11).await;
+    for tokens in 1..=12 {
+        let max_tokens = json!({ "max_tokens": tokens });
+        check_answer_of(setup(5_000), max_tokens, "length", tokens).await;
+        check_answer_of(setup(tokens as i64), json!({}), "out_of_credits", tokens).await;
+    }
+
+    let server = Server::start(setup(5_000));
+    server.post(CHAT, &chat(json!({}))).await;
+    let metrics = server.get("/metrics").await.text;
+    for line in [
+        "mizan_generation_tokens_total{model=\"scripted\"} 13",
+        "mizan_draft_tokens_total{model=\"scripted\"} 3",
+        "mizan_draft_tokens_accepted_total{model=\"scripted\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line:?} in\n{metrics}");
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use mizan::engine::sampler::{Sampler, SamplerState};
 use mizan::engine::{
-    Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
-    SequenceRequest, SequenceStream,
+    Engine, EngineCore, EngineOptions, Event, FinishReason, SPECULATIVE_ROWS, SampledToken,
+    SamplingParams, SequenceRequest, SequenceStream,
 };
 use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError};
 
@@ -54,6 +54,7 @@ pub(super) fn options(num_blocks: usize) -> EngineOptions {
         max_waiting: 1000,
         num_blocks,
         prefix_cache: true,
+        speculative_rows: SPECULATIVE_ROWS,
         name: "test".to_owned(),
     }
 }
@@ -80,6 +81,12 @@ pub(super) fn request(prompt: Vec<u32>, max_tokens: usize) -> SequenceRequest {
 /// A prompt that has no block in common with another number's.
 pub(super) fn prompt(number: u32, len: usize) -> Vec<u32> {
     (0..len as u32).map(|i| (number * 7 + i * (number + 1)) % 53).collect()
+}
+
+/// Greedy, and only these ids: the fewer they are, the more the output repeats itself.
+pub(super) fn only(ids: &[u32]) -> SamplingParams {
+    let logit_bias = ids.iter().map(|&id| (id, 80.0)).collect();
+    SamplingParams { logit_bias, ..SamplingParams::default() }
 }
 
 /// What the request must yield, as a plain function of its ids.

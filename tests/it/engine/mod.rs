@@ -8,4 +8,5 @@ mod handle;
 mod real;
 mod sampler;
 mod simulation;
+mod speculation;
 mod trace;

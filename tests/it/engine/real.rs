@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mizan::engine::{
-    Engine, EngineCore, EngineOptions, FinishReason, SampledToken, SamplingParams, SequenceRequest,
-    Turn,
+    Engine, EngineCore, EngineOptions, FinishReason, SPECULATIVE_ROWS, SampledToken,
+    SamplingParams, SequenceRequest, Turn,
 };
 use mizan::model::executor::cpu::CpuExecutor;
 use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
@@ -26,16 +26,22 @@ struct Around {
     max_step_tokens: usize,
     num_blocks: usize,
     prefix_cache: bool,
+    speculative_rows: usize,
 }
 
-const ALONE: Around =
-    Around { max_batch: 1, max_step_tokens: 256, num_blocks: PLENTY, prefix_cache: false };
+const ALONE: Around = Around {
+    max_batch: 1,
+    max_step_tokens: 256,
+    num_blocks: PLENTY,
+    prefix_cache: false,
+    speculative_rows: 0,
+};
 
 /// Stepped by hand, so that every run takes the same steps.
 fn start(model: &Arc<Model>, around: &Around) -> (Engine, EngineCore) {
     let limits = ExecutorLimits {
         max_tokens: around.max_step_tokens,
-        max_outputs: around.max_batch,
+        max_outputs: around.max_batch.max(around.speculative_rows),
         num_blocks: around.num_blocks,
         threads: 2,
     };
@@ -47,6 +53,7 @@ fn start(model: &Arc<Model>, around: &Around) -> (Engine, EngineCore) {
         max_waiting: 100,
         num_blocks: around.num_blocks,
         prefix_cache: around.prefix_cache,
+        speculative_rows: around.speculative_rows,
         name: "determinism".to_owned(),
     };
     Engine::without_thread(Decoder::new(Box::new(executor), shape), options)
@@ -117,4 +124,30 @@ fn the_same_request_gives_the_same_logits_whatever_else_runs() {
         assert_eq!(run_all(&mut engine, &short), expected, "{round}");
     }
     assert!(engine.0.stats().cached_tokens as usize >= NUM_REQUESTS * 16);
+}
+
+#[test]
+fn a_copy_takes_a_fraction_of_the_steps_and_its_logits_are_the_same() {
+    let path = models::path("smollm2-135m-instruct");
+    let model = Arc::new(Model::open(&path).expect("the model opens"));
+    // Twenty ids of no meaning, three times: the model, greedy, goes on with a fourth.
+    let prompt: Vec<u32> = (0..60).map(|at| 1000 + at % 20 * 2111).collect();
+    let asks: Vec<_> = requests(model.config.vocab_size, 60)
+        .into_iter()
+        .take(2)
+        .map(|ask| SequenceRequest { prompt: prompt.clone(), ..ask })
+        .collect();
+    let mut plain = start(&model, &ALONE);
+    let mut ahead = start(&model, &Around { speculative_rows: SPECULATIVE_ROWS, ..ALONE });
+    for (what, ask, max_steps) in [("greedy", &asks[..1], 20), ("drawn", &asks[1..], 60)] {
+        let before = ahead.0.stats();
+        let expected = run_all(&mut plain, ask);
+        assert_eq!(run_all(&mut ahead, ask), expected, "{what}");
+        let after = ahead.0.stats();
+        let steps = after.steps - before.steps;
+        let accepted = after.accepted_tokens - before.accepted_tokens;
+        assert_eq!(steps + accepted, 60, "an accepted draft saves a step");
+        assert!(steps <= max_steps, "{what}: {steps} steps");
+    }
+    assert_eq!(plain.0.stats().steps, 120);
 }

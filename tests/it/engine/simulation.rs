@@ -4,7 +4,7 @@
 use mizan::engine::sampler::uniform;
 use mizan::engine::{
     Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
-    SequenceRequest, SequenceStream, SubmitError, Turn,
+    SequenceRequest, SequenceStream, Stats, SubmitError, Turn,
 };
 use mizan::model::BLOCK_SIZE;
 
@@ -17,7 +17,8 @@ fn every_output_is_the_plain_function_of_its_ids() {
         Simulation::new(seed).run(&mut seen);
     }
     // The simulation is worth something only if it reaches all this.
-    let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops } = seen;
+    let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops, accepted, rejected } =
+        seen;
     for (what, count) in [
         ("preemptions", preemptions),
         ("cached prompts", cached),
@@ -26,6 +27,8 @@ fn every_output_is_the_plain_function_of_its_ids() {
         ("aborts", aborts),
         ("refused for a full queue", refused),
         ("endings by a stop id", stops),
+        ("drafted ids accepted", accepted),
+        ("drafted ids rejected", rejected),
     ] {
         assert!(count >= 50, "only {count} {what}");
     }
@@ -40,6 +43,8 @@ struct Seen {
     aborts: usize,
     refused: usize,
     stops: usize,
+    accepted: usize,
+    rejected: usize,
 }
 
 struct Simulation {
@@ -71,6 +76,7 @@ impl Simulation {
             max_waiting: draw(1, 8),
             num_blocks: draw(2, 40),
             prefix_cache: draw(0, 3) > 0,
+            speculative_rows: draw(0, 2) * draw(2, 20),
             ..fake::options(0)
         };
         let (engine, core) = fake::by_hand(options);
@@ -115,7 +121,9 @@ impl Simulation {
             seen.cached += usize::from(reader.stream.cached_tokens() > 0);
             seen.stops += usize::from(ending == FinishReason::Stop);
         }
-        let blocks = self.engine.stats().blocks;
+        let Stats { blocks, drafted_tokens, accepted_tokens, .. } = self.engine.stats();
+        seen.accepted += accepted_tokens as usize;
+        seen.rejected += (drafted_tokens - accepted_tokens) as usize;
         assert_eq!(blocks.owned, 0);
         assert_eq!(blocks.free + blocks.cached, blocks.total);
     }
@@ -150,7 +158,7 @@ impl Simulation {
             lane: self.draw(0, 3) as u64,
             max_tokens: self.draw(1, 200).min(max_len - prompt_len),
             stop_ids: if has_stops { [3, 17].into() } else { [].into() },
-            sampling: self.draw_sampling(),
+            sampling: self.draw_repeats(),
             prompt,
         };
         match self.engine.submit(request.clone()) {
@@ -162,6 +170,17 @@ impl Simulation {
             Err(SubmitError::QueueFull { .. }) => seen.refused += 1,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Every other request says only a few ids, so that drafts are right, half right and wrong.
+    fn draw_repeats(&mut self) -> SamplingParams {
+        let sampling = self.draw_sampling();
+        if self.draw(0, 2) == 0 {
+            return sampling;
+        }
+        let first = self.draw(0, 18) as u32;
+        let ids: Vec<u32> = (first..).take(self.draw(1, 4)).collect();
+        SamplingParams { logit_bias: fake::only(&ids).logit_bias, ..sampling }
     }
 
     fn draw_sampling(&mut self) -> SamplingParams {

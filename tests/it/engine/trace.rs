@@ -1,9 +1,10 @@
 //! What the scheduler does, step by step, as text.
 //!
-//! Setup: `blocks N`, `batch N`, `budget N` (rows in a step), `no cache`. Script:
-//! `add NAME PROMPT+OUTPUT [lane N] [like NAME]`, `step [N]`, `skip N` (steps
-//! that are not shown), `read NAME [N]`, `drop NAME`. The
-//! prompt of `like NAME` starts with as many ids of that one's. Every other step is a line.
+//! Setup: `blocks N`, `batch N`, `budget N` (rows in a step), `drafts N` (rows up to which ids are
+//! drafted), `no cache`. Script: `add NAME PROMPT+OUTPUT [lane N] [like NAME] [says ID]`,
+//! `step [N]`, `skip N` (steps that are not shown), `read NAME [N]`, `drop NAME`. The prompt of
+//! `like NAME` starts with as many ids of that one's; who `says ID` outputs nothing else. Every
+//! other step is a line.
 
 use std::collections::HashMap;
 
@@ -12,12 +13,15 @@ use mizan::engine::{Action, EngineOptions, Event, FinishReason, SequenceStream, 
 use super::fake;
 
 fn check(setup: &str, script: &str, expect: &str) {
-    let mut options = EngineOptions { max_batch: 4, max_step_tokens: 16, ..fake::options(8) };
+    let (max_batch, max_step_tokens, speculative_rows) = (4, 16, 0);
+    let mut options =
+        EngineOptions { max_batch, max_step_tokens, speculative_rows, ..fake::options(8) };
     for part in setup.split(", ") {
         match part.split_once(' ').expect("a word and a value") {
             ("blocks", n) => options.num_blocks = n.parse().expect("a number"),
             ("batch", n) => options.max_batch = n.parse().expect("a number"),
             ("budget", n) => options.max_step_tokens = n.parse().expect("a number"),
+            ("drafts", n) => options.speculative_rows = n.parse().expect("a number"),
             ("no", "cache") => options.prefix_cache = false,
             _ => panic!("setup: {part}"),
         }
@@ -46,6 +50,9 @@ fn check(setup: &str, script: &str, expect: &str) {
                 }
                 let mut request = fake::request(prompt, max_tokens.parse().expect("a number"));
                 request.lane = number("lane").map_or(0, |lane| lane.parse().expect("a number"));
+                if let Some(id) = number("says") {
+                    request.sampling = fake::only(&[id.parse().expect("a number")]);
+                }
                 names.push(name.to_owned());
                 prompts.insert(name.to_owned(), request.prompt.clone());
                 streams.insert(name.to_owned(), engine.submit(request).expect("a place"));
@@ -94,6 +101,8 @@ fn show(action: &Action, names: &[String]) -> String {
         Action::Abort(id) => format!("abort {}", name(id)),
         Action::Prefill(id, rows) => format!("prefill {}[{}..{}]", name(id), rows.start, rows.end),
         Action::Decode(id) => format!("decode {}", name(id)),
+        Action::Draft(id, drafted) => format!("draft {} {drafted}", name(id)),
+        Action::Accept(id, accepted) => format!("accept {} {accepted}", name(id)),
         Action::Finish(id, reason) => {
             let reason = match reason {
                 FinishReason::Stop => "stop",
@@ -287,5 +296,66 @@ fn a_sequence_whose_reader_is_behind_owns_nothing_until_it_has_caught_up() {
          resume a; admit a cached 16; prefill a[16..73]
          decode a
          abort a; idle",
+    );
+}
+
+#[test]
+fn repeats_are_drafted_and_no_further_than_what_may_be_sampled() {
+    check(
+        "blocks 8, drafts 8",
+        // Two ids must have come before, and one after them.
+        "add a 10+20 says 55; step 6",
+        "admit a; prefill a[0..10]
+         decode a
+         decode a
+         decode a; draft a 3; accept a 3
+         decode a; draft a 6; accept a 6
+         decode a; draft a 5; accept a 5; finish a length",
+    );
+}
+
+#[test]
+fn drafts_share_the_rows_that_few_sequences_leave() {
+    check(
+        "blocks 8, drafts 8",
+        "add a 6+30 says 55; add b 5+30 says 56; add c 5+30 says 57; skip 4; step",
+        "decode a; decode b; decode c; draft a 2; draft b 2; draft c 1; \
+         accept a 2; accept b 2; accept c 1",
+    );
+}
+
+#[test]
+fn nothing_is_drafted_beside_a_prompt_or_where_others_take_the_rows() {
+    check(
+        "blocks 8, drafts 2",
+        "add a 10+20 says 55; skip 3; step; add b 6+4 says 56; step 4; add c 20+1; step 3",
+        "decode a; draft a 1; accept a 1
+         admit b; decode a; prefill b[0..6]
+         decode a; decode b
+         decode a; decode b
+         decode a; decode b; finish b length
+         admit c; decode a; prefill c[0..15]
+         decode a; prefill c[15..20]; finish c length
+         decode a; draft a 1; accept a 1",
+    );
+}
+
+#[test]
+fn a_draft_takes_no_block_that_a_sequence_may_need() {
+    check(
+        "blocks 2, drafts 8",
+        // The other block is the last: no draft goes into it before the next id does.
+        "add a 11+21 says 55; skip 3; step 4",
+        "decode a; draft a 2; accept a 2
+         decode a; draft a 5; accept a 5
+         decode a; draft a 7; accept a 7
+         decode a; finish a length",
+    );
+    check(
+        "blocks 3, drafts 8",
+        "add a 11+21 says 55; skip 3; step 3",
+        "decode a; draft a 3; accept a 3
+         decode a; draft a 6; accept a 6
+         decode a; draft a 6; accept a 6; finish a length",
     );
 }

@@ -29,11 +29,13 @@ pub(crate) struct Bounds {
     pub(crate) max_batch: usize,
     pub(crate) max_waiting: usize,
     pub(crate) context: usize,
+    /// 0, where a test lets the model say so many tokens and no more.
+    pub(crate) speculative_rows: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { max_batch: 64, max_waiting: 256, context: 512 }
+        Self { max_batch: 64, max_waiting: 256, context: 512, speculative_rows: 0 }
     }
 }
 
@@ -115,6 +117,7 @@ impl Scripted {
             max_waiting: bounds.max_waiting,
             num_blocks: num_blocks(bounds),
             prefix_cache: false,
+            speculative_rows: bounds.speculative_rows,
             name: "scripted".to_owned(),
         };
         let engine = Engine::start(Decoder::new(Box::new(model), shape), options).unwrap();

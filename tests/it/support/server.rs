@@ -51,7 +51,7 @@ sources = [{ path = "none.gguf" }]
 "#;
 
 /// How a test's server differs from the others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) script: Vec<&'static [u8]>,
     pub(crate) credits: i64,
