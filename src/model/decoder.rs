@@ -2,10 +2,12 @@
 //! Promises: a batch that reaches the executor has passed `ForwardBatch::check`.
 //! Never knows: what a step computes, on which device, for which family.
 
+use std::sync::Arc;
+
 use super::batch::ForwardBatch;
 use super::config::ModelConfig;
 use super::error::ModelError;
-use super::executor::{Executor, ExecutorLimits};
+use super::executor::{Executor, ExecutorLimits, StepTimes, TimedExecutor};
 
 /// The bounds within which a decoder works; all of them are fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,13 @@ impl Decoder {
     /// `shape` must describe the executor: it is what batches are checked against.
     pub fn new(executor: Box<dyn Executor>, shape: DecoderShape) -> Self {
         Self { executor, shape }
+    }
+
+    /// The same decoder, with a clock at each of its executor's steps.
+    pub fn timed(self) -> (Self, Arc<StepTimes>) {
+        let times = Arc::new(StepTimes::default());
+        let executor = Box::new(TimedExecutor::new(self.executor, Arc::clone(&times)));
+        (Self { executor, shape: self.shape }, times)
     }
 
     /// Runs one step and returns the logits of `batch.outputs`. `[num_outputs, vocab_size]`

@@ -4,6 +4,7 @@
 //! says. Prompt-lookup is off: the ids are not text.
 
 mod forward;
+mod profile;
 mod report;
 mod through_engine;
 
@@ -52,6 +53,9 @@ pub(crate) struct DecodeFlags {
     /// Threads that compute [default: the CPUs this process may use]
     #[arg(long)]
     threads: Option<usize>,
+    /// Only show where the time of a token goes: each step's share of prefill and decode
+    #[arg(long, conflicts_with = "json")]
+    profile: bool,
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -104,6 +108,9 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     ensure!(prompt.max(tokens) <= max_context, "the model's context has {max_context} tokens");
     println!("{}, {threads} threads, loaded in {:.2} s", entry.id, started.elapsed().as_secs_f64());
 
+    if flags.profile {
+        return profile::print(decoder, prompt, tokens, rounds);
+    }
     let mut report = Report::new(entry.id, threads);
     let mut forward = Forward::new(decoder);
     report.add(Series::rates("prefill", format!("pp{prompt}"), prompt), rounds, || {

@@ -4,6 +4,10 @@
 
 pub mod cpu;
 pub mod reference;
+mod timed;
+
+pub use timed::StepTimes;
+pub(crate) use timed::TimedExecutor;
 
 use super::batch::ForwardBatch;
 use super::error::ModelError;
