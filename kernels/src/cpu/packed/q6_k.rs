@@ -11,12 +11,13 @@
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
-use super::blocks32::{halves, splats};
+use super::GROUP;
+use super::blocks32::splats;
+use super::format::{Format, each, interleave, lane, prefetch};
 use super::k_scales::ORDER;
-use super::{Format, GROUP, interleave, lane, prefetch};
 use crate::DType;
 use crate::cpu::activations::Quantized256;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 use crate::reference::{Block256, q6_k_code};
 
 #[derive(Debug)]
@@ -67,21 +68,21 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    fn product<S: Simd, const M: usize>(
+    fn product<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        planes: [&[u8]; 4],
+        planes: [[&[u8]; G]; 4],
         next: &[u8],
         x: [&[Quantized256]; M],
-        out: &mut [[f32; GROUP]; M],
-    ) {
-        let low = planes[0].as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0;
-        let high = planes[1].as_chunks::<32>().0.as_chunks::<4>().0.as_chunks::<4>().0;
-        let scales = planes[2].as_chunks::<32>().0.as_chunks::<4>().0;
-        let d = planes[3].as_chunks::<2>().0.as_chunks::<GROUP>().0;
+    ) -> [S::F; M] {
+        let [low, high, scales, d] = planes;
+        let low = low.map(|of| of.as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0);
+        let high = high.map(|of| of.as_chunks::<32>().0.as_chunks::<4>().0.as_chunks::<4>().0);
+        let scales = scales.map(|of| of.as_chunks::<32>().0.as_chunks::<4>().0);
+        let d = d.map(|of| of.as_chunks::<2>().0.as_chunks::<GROUP>().0);
         let mut sums = [s.splat(0.0); M];
-        for (b, (low, high)) in low.iter().zip(high).enumerate() {
-            prefetch::<S, Self>(s, next, b);
-            let (multipliers, pairs) = load_scales(s, &scales[b]);
+        for b in 0..low[0].len() {
+            prefetch::<G, S, Self>(s, next, b);
+            let (multipliers, pairs) = load_scales(s, each(scales, b));
             let mut centres = [s.splat_i32(0); M];
             for m in 0..M {
                 // Codes are centred on 32: the shift below.
@@ -91,8 +92,10 @@ impl Format for Q6K {
                 }
             }
             let mut dots = [s.splat_i32(0); M];
-            for (j, (low, high)) in low.iter().zip(high).enumerate() {
+            let (low, high) = (each(low, b), each(high, b));
+            for j in 0..4 {
                 for half in 0..2 {
+                    let (low, high) = (low.map(|low| &low[j]), high.map(|high| &high[j]));
                     let w = codes(s, low, high, half);
                     for m in 0..M {
                         let x = splats(s, &x[m][b].codes[2 * j + half]);
@@ -105,25 +108,26 @@ impl Format for Q6K {
                     }
                 }
             }
-            let d = s.load_f16(&halves(&d[b]));
+            let d = s.load_f16_of(each(d, b));
             for m in 0..M {
                 let dot = s.to_f32(s.sub_i32(dots[m], s.shl32(centres[m], 5)));
                 sums[m] = s.fma(dot, s.mul(d, s.splat(x[m][b].scale)), sums[m]);
             }
         }
-        for m in 0..M {
-            s.store(sums[m], &mut out[m]);
-        }
+        sums
     }
 }
 
 /// Multipliers of the 16 sub-blocks, and their scales in eight vectors of pairs.
 #[inline(always)]
-fn load_scales<S: Simd>(s: S, vectors: &[[u8; 32]; 4]) -> ([S::I; 16], [S::I; 8]) {
+fn load_scales<const G: usize, S: Groups<G>>(
+    s: S,
+    vectors: [&[[u8; 32]; 4]; G],
+) -> ([S::I; 16], [S::I; 8]) {
     let zero = s.splat_i32(0);
     let (mut multipliers, mut pairs) = ([zero; 16], [zero; 8]);
     for v in 0..4 {
-        let words = s.load_bytes(&vectors[v]);
+        let words = s.load_bytes_of(vectors.map(|vectors| &vectors[v]));
         for i in 0..4 {
             multipliers[4 * v + i] = s.scale_i8(words, ORDER[i]);
         }
@@ -135,13 +139,18 @@ fn load_scales<S: Simd>(s: S, vectors: &[[u8; 32]; 4]) -> ([S::I; 16], [S::I; 8]
 
 /// Vectors `8 * half..` of the 16 of 64 weights, as unsigned codes.
 #[inline(always)]
-fn codes<S: Simd>(s: S, low: &[[u8; 32]; 8], high: &[[u8; 32]; 4], half: usize) -> [S::I; 8] {
+fn codes<const G: usize, S: Groups<G>>(
+    s: S,
+    low: [&[[u8; 32]; 8]; G],
+    high: [&[[u8; 32]; 4]; G],
+    half: usize,
+) -> [S::I; 8] {
     let (four, two) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x3030_3030));
     let mut w = [four; 8];
     for v in 0..8 {
-        let nibbles = s.load_bytes(&low[v]);
+        let nibbles = s.load_bytes_of(low.map(|low| &low[v]));
         let nibbles = s.and(if half == 0 { nibbles } else { s.shr16(nibbles, 4) }, four);
-        let upper = s.load_bytes(&high[v % 4]);
+        let upper = s.load_bytes_of(high.map(|high| &high[v % 4]));
         // Bits 2 * part.. of the byte to bits 4 and 5.
         let upper = match 2 * half + v / 4 {
             0 => s.shl16(upper, 4),
