@@ -35,16 +35,18 @@ macro_rules! dense {
                 next: &[u8],
                 x: [&[f32]; M],
             ) -> [S::F; M] {
-                // One weight of each row.
+                // One weight of each row; two of them.
                 let weights = planes[0].map(|of| of.as_chunks::<$bytes>().0.as_chunks::<GROUP>().0);
-                let len = weights[0].len();
+                let (pairs, len) = (weights.map(|of| of.as_chunks::<2>().0), weights[0].len());
                 let mut sums = [[s.splat(0.0); 2]; M];
-                for k in (0..len - len % 2).step_by(2) {
-                    prefetch::<G, S, Self>(s, next, k);
-                    let (even, odd) = (s.$load(each(weights, k)), s.$load(each(weights, k + 1)));
+                for k in 0..pairs[0].len() {
+                    prefetch::<G, S, Self>(s, next, 2 * k);
+                    let pair = each(pairs, k);
+                    let even = s.$load(pair.map(|[even, _]| even));
+                    let odd = s.$load(pair.map(|[_, odd]| odd));
                     for m in 0..M {
-                        sums[m][0] = s.fma(even, s.splat(x[m][k]), sums[m][0]);
-                        sums[m][1] = s.fma(odd, s.splat(x[m][k + 1]), sums[m][1]);
+                        sums[m][0] = s.fma(even, s.splat(x[m][2 * k]), sums[m][0]);
+                        sums[m][1] = s.fma(odd, s.splat(x[m][2 * k + 1]), sums[m][1]);
                     }
                 }
                 if len % 2 == 1 {
@@ -53,7 +55,11 @@ macro_rules! dense {
                         sums[m][0] = s.fma(last, s.splat(x[m][len - 1]), sums[m][0]);
                     }
                 }
-                sums.map(|[even, odd]| s.add(even, odd))
+                let mut total = [s.splat(0.0); M];
+                for m in 0..M {
+                    total[m] = s.add(sums[m][0], sums[m][1]);
+                }
+                total
             }
         }
     };

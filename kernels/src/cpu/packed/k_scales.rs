@@ -127,19 +127,16 @@ pub(super) fn product<const G: usize, S: Groups<G>, T: Format, const RUN: usize,
         prefetch::<G, S, T>(s, next, b);
         let (scales, mins) = load(s, each(scales, b));
         let mut dots = [s.splat_i32(0); M];
-        let codes = each(codes, b);
+        let (codes, mut x_codes) = (each(codes, b), [&x[0][b].codes; M]);
+        for m in 1..M {
+            x_codes[m] = &x[m][b].codes;
+        }
         for j in 0..4 {
-            for half in 0..2 {
-                let mut w = nibbles(s, codes.map(|codes| &codes[j]), half);
-                if !fifth[0].is_empty() {
-                    add_fifth_bits(s, each(fifth, b), 2 * j + half, &mut w);
-                }
-                for m in 0..M {
-                    let x = &x[m][b].codes[2 * j + half];
-                    let scale = scales[2 * j + half];
-                    dots[m] = s.scaled_dots::<8, RUN>(dots[m], w, splats(s, x), scale);
-                }
-            }
+            let codes = codes.map(|codes| &codes[j]);
+            let fifth = fifth.map(|fifth| fifth.get(b));
+            let (first, second) = (scales[2 * j], scales[2 * j + 1]);
+            add_half::<G, S, RUN, M, 0>(s, &mut dots, j, codes, fifth, first, x_codes);
+            add_half::<G, S, RUN, M, 1>(s, &mut dots, j, codes, fifth, second, x_codes);
         }
         let d = s.load_f16_of(each(heads, 2 * b));
         let dmin = s.load_f16_of(each(heads, 2 * b + 1));
@@ -153,20 +150,33 @@ pub(super) fn product<const G: usize, S: Groups<G>, T: Format, const RUN: usize,
     sums
 }
 
-/// The low (half 0) or high nibbles of 8 vectors: one sub-block.
+/// The products of one sub-block: the low nibbles (`HALF` 0) or the high ones of 8 vectors. A
+/// constant, so that each half is code of its own: in a loop the vectors of both would be kept,
+/// more than there are registers.
 #[inline(always)]
-fn nibbles<const G: usize, S: Groups<G>>(
+#[allow(clippy::too_many_arguments, reason = "parts of one inner loop")]
+fn add_half<const G: usize, S: Groups<G>, const RUN: usize, const M: usize, const HALF: usize>(
     s: S,
+    dots: &mut [S::I; M],
+    j: usize,
     codes: [&[[u8; 32]; 8]; G],
-    half: usize,
-) -> [S::I; 8] {
+    fifth: [Option<&[[u8; 32]; 8]>; G],
+    scale: S::I,
+    x: [&[[[i8; 4]; 8]; 8]; M],
+) {
     let mask = s.splat_i32(0x0f0f_0f0f);
     let mut w = [mask; 8];
     for t in 0..8 {
         let both = s.load_bytes_of(codes.map(|codes| &codes[t]));
-        w[t] = s.and(if half == 0 { both } else { s.shr16(both, 4) }, mask);
+        w[t] = s.and(if HALF == 0 { both } else { s.shr16(both, 4) }, mask);
     }
-    w
+    if fifth[0].is_some() {
+        let fifth = fifth.map(|fifth| fifth.expect("all groups have them"));
+        add_fifth_bits(s, fifth, 2 * j + HALF, &mut w);
+    }
+    for m in 0..M {
+        dots[m] = s.scaled_dots::<8, RUN>(dots[m], w, splats(s, &x[m][2 * j + HALF]), scale);
+    }
 }
 
 /// Sets bit 4 where bit `sub_block` is set.
@@ -179,8 +189,8 @@ fn add_fifth_bits<const G: usize, S: Groups<G>>(
 ) {
     let one = s.splat_i32(0x0101_0101);
     for t in 0..8 {
-        let bit =
-            s.and(s.shr16(s.load_bytes_of(fifth.map(|fifth| &fifth[t])), sub_block as i32), one);
+        let bits = s.load_bytes_of(fifth.map(|fifth| &fifth[t]));
+        let bit = s.and(s.shr16(bits, sub_block as i32), one);
         w[t] = s.or(w[t], s.shl16(bit, 4));
     }
 }

@@ -3,6 +3,8 @@
 //! A tile is as many groups as a register holds, and a few tokens: what is unpacked of the weights
 //! serves all of these tokens, and each activation that is read all of these rows.
 
+#![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
+
 use super::format::{Format, Input, split, with_format};
 use super::{GROUP, PackedMatrix};
 use crate::cpu::activations::{ActivationRows, Activations};
@@ -129,9 +131,15 @@ impl<T: Format> Product<'_, T> {
         let next = if first == 0 { self.matrix.groups_from(at + G, G) } else { &[] };
         let tokens = self.tokens();
         let sums = T::product(s, planes, next, x);
+        let mut lanes = [[[0.0; GROUP]; G]; M];
         for m in 0..M {
-            for (g, lanes) in s.lanes_of(sums[m]).into_iter().enumerate() {
-                self.out[(group + g) * tokens + first + m] = lanes;
+            lanes[m] = s.lanes_of(sums[m]);
+        }
+        for g in 0..G {
+            let out = self.out[(group + g) * tokens + first..].first_chunk_mut::<M>();
+            let out = out.expect("the caller leaves M");
+            for m in 0..M {
+                out[m] = lanes[m][g];
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Every type against the scalar definition: whole numbers exactly, f32 to the bit.
 
 use super::*;
-use crate::cpu::{Activations, Isa, Kinds};
 use crate::cpu::testing::Random;
+use crate::cpu::{Activations, Isa, Kinds};
 use crate::reference::{QuantizedRow, exact_dot, quantized_dot};
 
 const QUANTIZED: [DType; 9] = [

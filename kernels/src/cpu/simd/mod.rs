@@ -108,11 +108,8 @@ pub(crate) trait Lanes: Copy {
     fn to_f32(self, x: Self::I) -> Self::F;
 
     fn splat_i32(self, x: i32) -> Self::I;
-    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
-    /// Shifts 32-bit lanes; `n` as below.
-    fn shl32(self, x: Self::I, n: i32) -> Self::I;
     /// Shifts 16-bit lanes; `n` should be a constant once inlined.
     fn shl16(self, x: Self::I, n: i32) -> Self::I;
     fn shr16(self, x: Self::I, n: i32) -> Self::I;

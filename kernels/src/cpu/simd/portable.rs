@@ -67,20 +67,12 @@ impl Lanes for Portable {
         [x; 8]
     }
     #[inline(always)]
-    fn sub_i32(self, a: I, b: I) -> I {
-        zip_i(a, b, i32::wrapping_sub)
-    }
-    #[inline(always)]
     fn and(self, a: I, b: I) -> I {
         zip_i(a, b, |a, b| a & b)
     }
     #[inline(always)]
     fn or(self, a: I, b: I) -> I {
         zip_i(a, b, |a, b| a | b)
-    }
-    #[inline(always)]
-    fn shl32(self, x: I, n: i32) -> I {
-        x.map(|x| x << n)
     }
     #[inline(always)]
     fn shl16(self, x: I, n: i32) -> I {

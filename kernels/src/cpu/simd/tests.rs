@@ -48,7 +48,7 @@ impl Task for Everything<'_> {
         }
 
         let (x, y) = (s.load_bytes(&self.bytes[0]), s.load_bytes(&self.bytes[1]));
-        for x in [s.and(x, y), s.or(x, y), s.sub_i32(x, y), s.shl32(x, 5)] {
+        for x in [x, s.and(x, y), s.or(x, y)] {
             let mut lanes = [0; 8];
             s.store_i32(x, &mut lanes);
             out.extend(lanes.map(i32::cast_unsigned));
@@ -119,8 +119,6 @@ fn everything_of<const G: usize, S: Groups<G>>(
     let whole = [
         s.and(x, y),
         s.or(x, y),
-        s.sub_i32(x, y),
-        s.shl32(x, 5),
         s.shl16(x, 3),
         s.shr16(x, 3),
         s.sar16(x, 3),
@@ -143,7 +141,7 @@ fn everything_of<const G: usize, S: Groups<G>>(
     floats.into_iter().for_each(&mut keep);
     for x in whole {
         keep(s.to_f32(s.and(x, low)));
-        keep(s.to_f32(s.and(x, s.shl32(low, 16))));
+        keep(s.to_f32(s.and(x, s.splat_i32(-0x1_0000))));
         keep(s.to_f32(x));
     }
     out.extend(found);

@@ -123,12 +123,8 @@ macro_rules! implement {
                 }
                 fn to_f32(self, x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
                 fn splat_i32(self, x: i32) -> __m256i { _mm256_set1_epi32(x) }
-                fn sub_i32(self, a: __m256i, b: __m256i) -> __m256i { _mm256_sub_epi32(a, b) }
                 fn and(self, a: __m256i, b: __m256i) -> __m256i { _mm256_and_si256(a, b) }
                 fn or(self, a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
-                fn shl32(self, x: __m256i, n: i32) -> __m256i {
-                    _mm256_sll_epi32(x, _mm_cvtsi32_si128(n))
-                }
                 fn shl16(self, x: __m256i, n: i32) -> __m256i {
                     _mm256_sll_epi16(x, _mm_cvtsi32_si128(n))
                 }

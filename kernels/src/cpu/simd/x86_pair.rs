@@ -32,12 +32,8 @@ impl Lanes for Avx512Pair {
         fn to_f32(self, x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
 
         fn splat_i32(self, x: i32) -> __m512i { _mm512_set1_epi32(x) }
-        fn sub_i32(self, a: __m512i, b: __m512i) -> __m512i { _mm512_sub_epi32(a, b) }
         fn and(self, a: __m512i, b: __m512i) -> __m512i { _mm512_and_si512(a, b) }
         fn or(self, a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
-        fn shl32(self, x: __m512i, n: i32) -> __m512i {
-            _mm512_sll_epi32(x, _mm_cvtsi32_si128(n))
-        }
         fn shl16(self, x: __m512i, n: i32) -> __m512i {
             _mm512_sll_epi16(x, _mm_cvtsi32_si128(n))
         }
