@@ -36,8 +36,8 @@ pub(crate) struct Quantized32 {
 pub(crate) struct Quantized256 {
     /// Eight times 32.
     pub(crate) codes: [[[i8; 4]; 8]; 8],
-    /// Sums of 16 codes each, in pairs.
-    pub(crate) sums16: [[i16; 2]; 8],
+    /// Sums of 16 codes each, with the other sign, in pairs; two pairs to 64 codes.
+    pub(crate) minus_sums16: [[[i16; 2]; 2]; 4],
     /// Sums of 32 codes each, in pairs.
     pub(crate) sums32: [[i16; 2]; 4],
     pub(crate) scale: f32,
@@ -47,7 +47,7 @@ impl Default for Quantized256 {
     fn default() -> Self {
         Quantized256 {
             codes: [[[0; 4]; 8]; 8],
-            sums16: [[0; 2]; 8],
+            minus_sums16: [[[0; 2]; 2]; 4],
             sums32: [[0; 2]; 4],
             scale: 0.0,
         }
@@ -268,7 +268,7 @@ impl Task for Quantize256<'_> {
             let blocks = x.as_chunks::<32>().0.iter().zip(&mut out.codes);
             for (i, (x, to)) in blocks.enumerate() {
                 let sums = codes(s, eights(s, x), inverse(max), to);
-                out.sums16[i] = sums.map(|sum| sum as i16);
+                out.minus_sums16[i / 2][i % 2] = sums.map(|sum| -sum as i16);
                 out.sums32[i / 2][i % 2] = (sums[0] + sums[1]) as i16;
             }
         }

@@ -17,6 +17,9 @@ use std::ops::Range;
 /// Tokens that a group of rows is multiplied with in one go: their activations stay in L2.
 const MAX_TOKENS: usize = 64;
 
+/// Groups in one go: wide registers hold two.
+const MAX_GROUPS: usize = 2;
+
 /// Threads, the instruction set they use, and working memory for each.
 #[derive(Debug)]
 pub struct Cpu {
@@ -29,8 +32,8 @@ pub struct Cpu {
 struct ThreadScratch {
     row: Vec<f32>,            // The widest normed row.
     heads: Vec<f32>,          // [MAX_TOKENS, head_dim]
-    left: Vec<[f32; GROUP]>,  // [MAX_TOKENS]
-    right: Vec<[f32; GROUP]>, // [MAX_TOKENS]
+    left: Vec<[f32; GROUP]>,  // [MAX_GROUPS, MAX_TOKENS]
+    right: Vec<[f32; GROUP]>, // The same.
 }
 
 impl Cpu {
@@ -43,8 +46,8 @@ impl Cpu {
         let scratch = ThreadScratch {
             row: vec![0.0; max_width],
             heads: vec![0.0; MAX_TOKENS * max_width],
-            left: vec![[0.0; GROUP]; MAX_TOKENS],
-            right: vec![[0.0; GROUP]; MAX_TOKENS],
+            left: vec![[0.0; GROUP]; MAX_GROUPS * MAX_TOKENS],
+            right: vec![[0.0; GROUP]; MAX_GROUPS * MAX_TOKENS],
         };
         Ok(Cpu { scratch: vec![scratch; pool.threads()], pool, isa })
     }
@@ -128,24 +131,54 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(groups: usize, unit: usize, tokens: usize, cols: usize, threads: usize) -> Self {
-        // About eight chunks for each thread, so that they end together, in whole units.
-        let chunk = (groups / (8 * threads)).clamp(1, 8).next_multiple_of(unit);
-        let at_once = (256 * 1024 / cols.max(1)).clamp(8, MAX_TOKENS) / 4 * 4;
+    fn new(groups: usize, tokens: usize, cols: usize, threads: usize) -> Self {
+        // About eight chunks for each thread, so that they end together.
+        let chunk = (groups / (8 * threads)).clamp(1, 8).next_multiple_of(MAX_GROUPS);
+        let at_once = (256 * 1024 / cols.max(1)).clamp(8, MAX_TOKENS) / 8 * 8;
         Plan { groups, chunk, tokens, tokens_at_once: at_once }
     }
 
-    /// Calls `body(group, tokens)` for all that this thread gets from `cursor`.
+    /// Calls `body(groups, tokens)`, at most `MAX_GROUPS` and `MAX_TOKENS`, for all that this
+    /// thread gets from `cursor`.
     #[inline]
-    fn each(&self, cursor: &Cursor, mut body: impl FnMut(usize, Range<usize>)) {
-        while let Some(groups) = cursor.next(self.groups, self.chunk) {
+    fn each(&self, cursor: &Cursor, mut body: impl FnMut(Range<usize>, Range<usize>)) {
+        while let Some(chunk) = cursor.next(self.groups, self.chunk) {
             for first in (0..self.tokens).step_by(self.tokens_at_once) {
                 let tokens = first..self.tokens.min(first + self.tokens_at_once);
-                for group in groups.clone() {
-                    body(group, tokens.clone());
+                for first in chunk.clone().step_by(MAX_GROUPS) {
+                    body(first..chunk.end.min(first + MAX_GROUPS), tokens.clone());
                 }
             }
         }
+    }
+}
+
+/// Calls `body(place, lanes)` with what a product left in `lanes`, and where it belongs in
+/// `[tokens, width]`.
+#[inline]
+fn each_place(
+    groups: Range<usize>,
+    tokens: Range<usize>,
+    width: usize,
+    lanes: &[[f32; GROUP]],
+    mut body: impl FnMut(Range<usize>, &[f32; GROUP]),
+) {
+    let count = tokens.len();
+    for (i, row) in tokens.enumerate() {
+        for (g, group) in groups.clone().enumerate() {
+            let end = width.min((group + 1) * GROUP);
+            body(row * width + group * GROUP..row * width + end, &lanes[g * count + i]);
+        }
+    }
+}
+
+/// The lanes that there is a place for.
+#[inline]
+fn copy(lanes: &[f32; GROUP], out: &mut [f32]) {
+    match out.first_chunk_mut() {
+        // Of a fixed length: one store instead of a call.
+        Some(out) => *out = *lanes,
+        None => out.copy_from_slice(&lanes[..out.len()]),
     }
 }
 
@@ -215,8 +248,8 @@ impl ProjectHeads<'_> {
         self.activations.reshape(rows, width);
         let writer = self.activations.writer(kinds);
         let cursor = Cursor::new();
-        // The unit is a head: all that follows the product needs no other.
-        let plan = Plan::new(heads.iter().sum(), 1, rows, width, threads);
+        // One head after the other: all that follows the product needs no other.
+        let plan = Plan::new(heads.iter().sum(), rows, width, threads);
         let plan = Plan { chunk: 1, ..plan };
         let heads_out = HeadsOut {
             queries: Shared::new(self.queries),
@@ -237,7 +270,7 @@ impl ProjectHeads<'_> {
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
             plan.each(&cursor, |head, tokens| {
-                let (part, head) = match head {
+                let (part, head) = match head.start {
                     h if h < heads[0] => (parts[0], h),
                     h if h < heads[0] + heads[1] => (parts[1], h - heads[0]),
                     h => (parts[2], h - heads[0] - heads[1]),
@@ -271,13 +304,15 @@ impl HeadsOut<'_> {
         scratch: &mut ThreadScratch,
     ) {
         let (isa, dim) = (self.isa, self.dim);
-        let lanes = &mut scratch.left[..tokens.len()];
-        let values = &mut scratch.heads[..tokens.len() * dim];
-        for g in 0..dim / GROUP {
-            part.matrix.product_of(isa, head * dim / GROUP + g, x, tokens.clone(), lanes);
-            for (lanes, value) in lanes.iter().zip(values.chunks_exact_mut(dim)) {
-                value[g * GROUP..(g + 1) * GROUP].copy_from_slice(lanes);
-            }
+        let count = tokens.len();
+        let values = &mut scratch.heads[..count * dim];
+        let of_head = head * dim / GROUP..(head + 1) * dim / GROUP;
+        for first in of_head.clone().step_by(MAX_GROUPS) {
+            let groups = first..of_head.end.min(first + MAX_GROUPS);
+            let lanes = &mut scratch.left[..groups.len() * count];
+            part.matrix.product_of(isa, groups.clone(), x, tokens.clone(), lanes);
+            let groups = groups.start - of_head.start..groups.end - of_head.start;
+            each_place(groups, 0..count, dim, lanes, |at, lanes| copy(lanes, &mut values[at]));
         }
         for (row, value) in tokens.zip(values.chunks_exact_mut(dim)) {
             if let Some(bias) = part.bias {
@@ -339,7 +374,7 @@ impl AddProduct<'_> {
         let kinds = kinds_of([self.matrix]);
         self.activations.reshape(rows, cols);
         let writer = self.activations.writer(kinds);
-        let plan = Plan::new(self.matrix.groups(), 1, rows, cols, threads);
+        let plan = Plan::new(self.matrix.groups(), rows, cols, threads);
         let (input, matrix) = (self.input, self.matrix);
         let hidden = Shared::new(self.hidden);
         let (norm, product) = match self.post_norm {
@@ -355,20 +390,18 @@ impl AddProduct<'_> {
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |group, tokens| {
-                let lanes = &mut scratch.left[..tokens.len()];
-                matrix.product_of(isa, group, &x, tokens.clone(), lanes);
-                let places = group * GROUP..width.min((group + 1) * GROUP);
-                for (row, lanes) in tokens.zip(lanes) {
-                    let at = row * width + places.start..row * width + places.end;
+            plan.each(&cursor, |groups, tokens| {
+                let lanes = &mut scratch.left[..groups.len() * tokens.len()];
+                matrix.product_of(isa, groups.clone(), &x, tokens.clone(), lanes);
+                each_place(groups, tokens, width, lanes, |at, lanes| {
                     // SAFETY: one thread has a group for all tokens.
                     let out = unsafe { product.slice(at) };
                     if norm.is_some() {
-                        out.copy_from_slice(&lanes[..out.len()]);
+                        copy(lanes, out);
                     } else {
                         out.iter_mut().zip(lanes).for_each(|(out, x)| *out += *x);
                     }
-                }
+                });
             });
             if let Some((weight, eps)) = norm {
                 worker.barrier();
@@ -415,7 +448,7 @@ impl GateUp<'_> {
         let (input, gate, up) = (self.input, self.gate, self.up);
         self.activations.reshape(rows, width);
         let writer = self.activations.writer(kinds_of([gate, up]));
-        let plan = Plan::new(gate.groups(), 1, rows, width, threads);
+        let plan = Plan::new(gate.groups(), rows, width, threads);
         let out = Shared::new(self.out);
         let cursor = Cursor::new();
         cpu.run_with_scratch(|worker, scratch| {
@@ -423,18 +456,16 @@ impl GateUp<'_> {
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |group, tokens| {
-                let left = &mut scratch.left[..tokens.len()];
-                let right = &mut scratch.right[..tokens.len()];
-                gate.product_of(isa, group, &x, tokens.clone(), left);
-                up.product_of(isa, group, &x, tokens.clone(), right);
+            plan.each(&cursor, |groups, tokens| {
+                let left = &mut scratch.left[..groups.len() * tokens.len()];
+                let right = &mut scratch.right[..groups.len() * tokens.len()];
+                gate.product_of(isa, groups.clone(), &x, tokens.clone(), left);
+                up.product_of(isa, groups.clone(), &x, tokens.clone(), right);
                 isa.run(Gate { activation, gate: left, up: right });
-                let places = group * GROUP..inner.min((group + 1) * GROUP);
-                for (row, lanes) in tokens.zip(right) {
-                    let at = row * inner + places.start..row * inner + places.end;
+                each_place(groups, tokens, inner, right, |at, lanes| {
                     // SAFETY: one thread has a group for all tokens.
-                    unsafe { out.slice(at) }.copy_from_slice(&lanes[..places.len()]);
-                }
+                    copy(lanes, unsafe { out.slice(at) });
+                });
             });
         });
     }
@@ -470,7 +501,7 @@ impl Logits<'_> {
         let (input, matrix, softcap) = (self.input, self.matrix, self.softcap);
         self.activations.reshape(rows, width);
         let writer = self.activations.writer(kinds_of([matrix]));
-        let plan = Plan::new(matrix.groups(), 1, rows, width, threads);
+        let plan = Plan::new(matrix.groups(), rows, width, threads);
         let out = Shared::new(self.out);
         let cursor = Cursor::new();
         cpu.run_with_scratch(|worker, scratch| {
@@ -478,18 +509,16 @@ impl Logits<'_> {
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |group, tokens| {
-                let lanes = &mut scratch.left[..tokens.len()];
-                matrix.product_of(isa, group, &x, tokens.clone(), lanes);
+            plan.each(&cursor, |groups, tokens| {
+                let lanes = &mut scratch.left[..groups.len() * tokens.len()];
+                matrix.product_of(isa, groups.clone(), &x, tokens.clone(), lanes);
                 if let Some(cap) = softcap {
                     isa.run(SoftCap { cap, x: lanes });
                 }
-                let places = group * GROUP..size.min((group + 1) * GROUP);
-                for (row, lanes) in tokens.zip(lanes) {
-                    let at = row * size + places.start..row * size + places.end;
+                each_place(groups, tokens, size, lanes, |at, lanes| {
                     // SAFETY: one thread has a group for all tokens.
-                    unsafe { out.slice(at) }.copy_from_slice(&lanes[..places.len()]);
-                }
+                    copy(lanes, unsafe { out.slice(at) });
+                });
             });
         });
     }

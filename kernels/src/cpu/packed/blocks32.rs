@@ -6,10 +6,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
-use super::{Format, GROUP, interleave, lane, prefetch, word};
+use super::GROUP;
+use super::format::{Format, each, interleave, lane, prefetch, vectors, word};
 use crate::DType;
 use crate::cpu::activations::Quantized32;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{Groups, Lanes};
 use std::marker::PhantomData;
 
 /// What differs between these types.
@@ -23,10 +24,10 @@ pub(crate) trait Codes {
     const HAS_FIFTH_BIT: bool = false;
 
     /// The sum over a block. `bits` is empty without fifth bits.
-    fn dots<S: Simd, const M: usize>(
+    fn dots<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        codes: &[[u8; 32]],
-        bits: &[[u8; 32]],
+        codes: [&[[u8; 32]]; G],
+        bits: [&[[u8; 32]]; G],
         x: [&Quantized32; M],
     ) -> [S::I; M];
 }
@@ -71,54 +72,45 @@ impl<T: Codes> Format for Of<T> {
     }
 
     #[inline(always)]
-    fn product<S: Simd, const M: usize>(
+    fn product<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        planes: [&[u8]; 4],
+        planes: [[&[u8]; G]; 4],
         next: &[u8],
         x: [&[Quantized32]; M],
-        out: &mut [[f32; GROUP]; M],
-    ) {
+    ) -> [S::F; M] {
         let mut sums = [s.splat(0.0); M];
-        let (codes, bits) = (planes[0].as_chunks::<32>().0, planes[1].as_chunks::<32>().0);
-        let scales = planes[2].as_chunks::<2>().0.as_chunks::<GROUP>().0;
+        let (codes, bits) = (vectors(planes[0]), vectors(planes[1]));
+        let scales = planes[2].map(|plane| plane.as_chunks::<2>().0.as_chunks::<GROUP>().0);
         let per_block = T::CODE_BYTES / 4;
-        for b in 0..codes.len() / per_block {
-            prefetch::<S, Self>(s, next, b);
+        for b in 0..codes[0].len() / per_block {
+            prefetch::<G, S, Self>(s, next, b);
             let mut block = [&x[0][b]; M];
             for m in 1..M {
                 block[m] = &x[m][b];
             }
-            let codes = &codes[b * per_block..(b + 1) * per_block];
-            let bits = if T::HAS_FIFTH_BIT { &bits[b..b + 1] } else { &[] };
+            let codes = codes.map(|codes| &codes[b * per_block..(b + 1) * per_block]);
+            let bits = bits.map(|bits| if T::HAS_FIFTH_BIT { &bits[b..b + 1] } else { &[] });
             let dots = T::dots(s, codes, bits, block);
             let at = b * Self::HEAD / 2;
-            let d = s.load_f16(&halves(&scales[at]));
+            let d = s.load_f16_of(each(scales, at));
             for m in 0..M {
                 let scale = s.mul(d, s.splat(block[m].scale));
                 sums[m] = s.fma(s.to_f32(dots[m]), scale, sums[m]);
             }
             if T::HAS_MIN {
-                let min = s.load_f16(&halves(&scales[at + 1]));
+                let min = s.load_f16_of(each(scales, at + 1));
                 for m in 0..M {
                     sums[m] = s.fma(min, s.splat(block[m].scaled_sum), sums[m]);
                 }
             }
         }
-        for m in 0..M {
-            s.store(sums[m], &mut out[m]);
-        }
+        sums
     }
-}
-
-/// Eight little-endian halves.
-#[inline(always)]
-pub(super) fn halves(bytes: &[[u8; 2]; GROUP]) -> [u16; GROUP] {
-    bytes.map(u16::from_le_bytes)
 }
 
 /// Unsigned codes times activations: `w` are the 8 vectors of weights `4t..4t+4`.
 #[inline(always)]
-pub(super) fn unsigned_dots<S: Simd, const RUN: usize, const M: usize>(
+pub(super) fn unsigned_dots<const G: usize, S: Groups<G>, const RUN: usize, const M: usize>(
     s: S,
     w: [S::I; 8],
     centre: i32,
@@ -134,7 +126,7 @@ pub(super) fn unsigned_dots<S: Simd, const RUN: usize, const M: usize>(
 
 /// 32 activations, four in each vector.
 #[inline(always)]
-pub(super) fn splats<S: Simd>(s: S, codes: &[[i8; 4]; 8]) -> [S::I; 8] {
+pub(super) fn splats<S: Lanes>(s: S, codes: &[[i8; 4]; 8]) -> [S::I; 8] {
     let mut a = [s.splat_i32(0); 8];
     for t in 0..8 {
         a[t] = s.splat4(&codes[t]);
@@ -144,12 +136,12 @@ pub(super) fn splats<S: Simd>(s: S, codes: &[[i8; 4]; 8]) -> [S::I; 8] {
 
 /// The low nibbles (weights 0..16), then the high ones (16..32), of 4 vectors.
 #[inline(always)]
-pub(super) fn nibbles<S: Simd>(s: S, codes: &[[u8; 32]]) -> [S::I; 8] {
+pub(super) fn nibbles<const G: usize, S: Groups<G>>(s: S, codes: [&[[u8; 32]]; G]) -> [S::I; 8] {
     let mask = s.splat_i32(0x0f0f_0f0f);
     let mut w = [mask; 8];
-    let codes = codes.first_chunk::<4>().expect("a block is four vectors");
+    let codes = codes.map(|codes| codes.first_chunk::<4>().expect("a block is four vectors"));
     for t in 0..4 {
-        let both = s.load_bytes(&codes[t]);
+        let both = s.load_bytes_of(codes.map(|codes| &codes[t]));
         w[t] = s.and(both, mask);
         w[t + 4] = s.and(s.shr16(both, 4), mask);
     }
@@ -158,9 +150,13 @@ pub(super) fn nibbles<S: Simd>(s: S, codes: &[[u8; 32]]) -> [S::I; 8] {
 
 /// The same with fifth bits.
 #[inline(always)]
-pub(super) fn nibbles_and_bits<S: Simd>(s: S, codes: &[[u8; 32]], bits: &[[u8; 32]]) -> [S::I; 8] {
+pub(super) fn nibbles_and_bits<const G: usize, S: Groups<G>>(
+    s: S,
+    codes: [&[[u8; 32]]; G],
+    bits: [&[[u8; 32]]; G],
+) -> [S::I; 8] {
     let mut w = nibbles(s, codes);
-    let bits = s.load_bytes(&bits[0]);
+    let bits = s.load_bytes_of(each(bits, 0));
     let fifth = s.splat_i32(0x1010_1010);
     for t in 0..8 {
         // Bit t to bit 4, within its byte: what 16-bit shifts bring in from outside is masked.

@@ -3,24 +3,15 @@
 //! Packed: one weight of each of 8 rows side by side. Even and odd weights are summed apart and
 //! added at the end, which keeps two multiply-adds in flight for each token.
 
-use super::{Format, GROUP, prefetch};
+use super::GROUP;
+use super::format::{Format, each, prefetch};
 use crate::DType;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 macro_rules! dense {
-    ($name:ident, $bytes:literal, |$s:ident, $eight:ident| $load:expr) => {
+    ($name:ident, $bytes:literal, $load:ident) => {
         #[derive(Debug)]
         pub(crate) struct $name;
-
-        impl $name {
-            /// One weight of each row.
-            #[inline(always)]
-            fn load<S: Simd>($s: S, weights: &[u8; $bytes * GROUP]) -> S::F {
-                let $eight: &[[u8; $bytes]; GROUP] =
-                    weights.as_chunks().0.try_into().expect("eight of them");
-                $load
-            }
-        }
 
         impl Format for $name {
             type Input = f32;
@@ -38,37 +29,42 @@ macro_rules! dense {
             }
 
             #[inline(always)]
-            fn product<S: Simd, const M: usize>(
-                $s: S,
-                planes: [&[u8]; 4],
+            fn product<const G: usize, S: Groups<G>, const M: usize>(
+                s: S,
+                planes: [[&[u8]; G]; 4],
                 next: &[u8],
                 x: [&[f32]; M],
-                out: &mut [[f32; GROUP]; M],
-            ) {
-                let (pairs, last) = planes[0].as_chunks::<{ $bytes * GROUP }>().0.as_chunks::<2>();
-                let mut sums = [[$s.splat(0.0); 2]; M];
-                for (k, [even, odd]) in pairs.iter().enumerate() {
-                    prefetch::<S, Self>($s, next, 2 * k);
-                    let (even, odd) = (Self::load($s, even), Self::load($s, odd));
+            ) -> [S::F; M] {
+                // One weight of each row; two of them.
+                let weights = planes[0].map(|of| of.as_chunks::<$bytes>().0.as_chunks::<GROUP>().0);
+                let (pairs, len) = (weights.map(|of| of.as_chunks::<2>().0), weights[0].len());
+                let mut sums = [[s.splat(0.0); 2]; M];
+                for k in 0..pairs[0].len() {
+                    prefetch::<G, S, Self>(s, next, 2 * k);
+                    let pair = each(pairs, k);
+                    let even = s.$load(pair.map(|[even, _]| even));
+                    let odd = s.$load(pair.map(|[_, odd]| odd));
                     for m in 0..M {
-                        sums[m][0] = $s.fma(even, $s.splat(x[m][2 * k]), sums[m][0]);
-                        sums[m][1] = $s.fma(odd, $s.splat(x[m][2 * k + 1]), sums[m][1]);
+                        sums[m][0] = s.fma(even, s.splat(x[m][2 * k]), sums[m][0]);
+                        sums[m][1] = s.fma(odd, s.splat(x[m][2 * k + 1]), sums[m][1]);
                     }
                 }
-                if let [last] = last {
-                    let last = Self::load($s, last);
+                if len % 2 == 1 {
+                    let last = s.$load(each(weights, len - 1));
                     for m in 0..M {
-                        sums[m][0] = $s.fma(last, $s.splat(x[m][2 * pairs.len()]), sums[m][0]);
+                        sums[m][0] = s.fma(last, s.splat(x[m][len - 1]), sums[m][0]);
                     }
                 }
+                let mut total = [s.splat(0.0); M];
                 for m in 0..M {
-                    $s.store($s.add(sums[m][0], sums[m][1]), &mut out[m]);
+                    total[m] = s.add(sums[m][0], sums[m][1]);
                 }
+                total
             }
         }
     };
 }
 
-dense!(F32, 4, |s, eight| s.load(&eight.map(f32::from_le_bytes)));
-dense!(F16, 2, |s, eight| s.load_f16(&eight.map(u16::from_le_bytes)));
-dense!(BF16, 2, |s, eight| s.load_bf16(&eight.map(u16::from_le_bytes)));
+dense!(F32, 4, load_f32_of);
+dense!(F16, 2, load_f16_of);
+dense!(BF16, 2, load_bf16_of);

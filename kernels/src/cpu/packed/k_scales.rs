@@ -8,10 +8,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
-use super::blocks32::{halves, splats};
-use super::{Format, GROUP, interleave, lane, prefetch};
+use super::GROUP;
+use super::blocks32::splats;
+use super::format::{Format, each, interleave, lane, prefetch};
 use crate::cpu::activations::Quantized256;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{Groups, Lanes};
 use crate::reference::six_bit_scales;
 
 /// Bytes for 8 rows.
@@ -56,9 +57,13 @@ pub(super) fn unpack(plane: &[u8], row: usize) -> [u8; 12] {
 
 /// Multipliers for the eight sub-blocks, and the minima in four vectors of pairs.
 #[inline(always)]
-fn load<S: Simd>(s: S, vectors: &[[u8; 32]; 3]) -> ([S::I; 8], [S::I; 4]) {
-    let [scales, mins, upper] =
-        [s.load_bytes(&vectors[0]), s.load_bytes(&vectors[1]), s.load_bytes(&vectors[2])];
+fn load<const G: usize, S: Groups<G>>(
+    s: S,
+    vectors: [&[[u8; 32]; 3]; G],
+) -> ([S::I; 8], [S::I; 4]) {
+    let vector = |i: usize| vectors.map(|vectors| &vectors[i]);
+    let (scales, mins) = (s.load_bytes_of(vector(0)), s.load_bytes_of(vector(1)));
+    let upper = s.load_bytes_of(vector(2));
     let (four, two) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x3030_3030));
     let scales = [
         s.or(s.and(scales, four), s.and(s.shl16(upper, 4), two)),
@@ -80,7 +85,7 @@ fn load<S: Simd>(s: S, vectors: &[[u8; 32]; 3]) -> ([S::I; 8], [S::I; 4]) {
 
 /// `sum over sub-blocks of minimum * sum of the activations' codes`.
 #[inline(always)]
-fn min_dot<S: Simd>(s: S, mins: [S::I; 4], x: &Quantized256) -> S::I {
+fn min_dot<S: Lanes>(s: S, mins: [S::I; 4], x: &Quantized256) -> S::I {
     let mut dot = s.splat_i32(0);
     for i in 0..4 {
         dot = s.dot_i16(dot, mins[i], s.splat2(&x.sums32[i]));
@@ -105,39 +110,36 @@ pub(super) fn unpack_head(plane: &[u8], row: usize, block: &mut [u8]) {
 
 /// The product of Q4_K and, with the plane of fifth bits, Q5_K.
 #[inline(always)]
-pub(super) fn product<S: Simd, T: Format, const RUN: usize, const M: usize>(
+pub(super) fn product<const G: usize, S: Groups<G>, T: Format, const RUN: usize, const M: usize>(
     s: S,
-    planes: [&[u8]; 4],
+    planes: [[&[u8]; G]; 4],
     next: &[u8],
     x: [&[Quantized256]; M],
-    out: &mut [[f32; GROUP]; M],
-) {
+) -> [S::F; M] {
     let [codes, scales, heads, fifth] = planes;
     // Of a block: four times eight vectors, each with the nibbles of two sub-blocks.
-    let codes = codes.as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0;
-    let scales = scales.as_chunks::<32>().0.as_chunks::<3>().0;
-    let heads = heads.as_chunks::<2>().0.as_chunks::<GROUP>().0;
-    let fifth = fifth.as_chunks::<32>().0.as_chunks::<8>().0;
+    let codes = codes.map(|of| of.as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0);
+    let scales = scales.map(|of| of.as_chunks::<32>().0.as_chunks::<3>().0);
+    let heads = heads.map(|of| of.as_chunks::<2>().0.as_chunks::<GROUP>().0);
+    let fifth = fifth.map(|of| of.as_chunks::<32>().0.as_chunks::<8>().0);
     let mut sums = [s.splat(0.0); M];
-    for (b, codes) in codes.iter().enumerate() {
-        prefetch::<S, T>(s, next, b);
-        let (scales, mins) = load(s, &scales[b]);
+    for b in 0..codes[0].len() {
+        prefetch::<G, S, T>(s, next, b);
+        let (scales, mins) = load(s, each(scales, b));
         let mut dots = [s.splat_i32(0); M];
-        for (j, codes) in codes.iter().enumerate() {
-            for half in 0..2 {
-                let mut w = nibbles(s, codes, half);
-                if !fifth.is_empty() {
-                    add_fifth_bits(s, &fifth[b], 2 * j + half, &mut w);
-                }
-                for m in 0..M {
-                    let x = &x[m][b].codes[2 * j + half];
-                    let scale = scales[2 * j + half];
-                    dots[m] = s.scaled_dots::<8, RUN>(dots[m], w, splats(s, x), scale);
-                }
-            }
+        let (codes, mut x_codes) = (each(codes, b), [&x[0][b].codes; M]);
+        for m in 1..M {
+            x_codes[m] = &x[m][b].codes;
         }
-        let d = s.load_f16(&halves(&heads[2 * b]));
-        let dmin = s.load_f16(&halves(&heads[2 * b + 1]));
+        for j in 0..4 {
+            let codes = codes.map(|codes| &codes[j]);
+            let fifth = fifth.map(|fifth| fifth.get(b));
+            let (first, second) = (scales[2 * j], scales[2 * j + 1]);
+            add_half::<G, S, RUN, M, 0>(s, &mut dots, j, codes, fifth, first, x_codes);
+            add_half::<G, S, RUN, M, 1>(s, &mut dots, j, codes, fifth, second, x_codes);
+        }
+        let d = s.load_f16_of(each(heads, 2 * b));
+        let dmin = s.load_f16_of(each(heads, 2 * b + 1));
         for m in 0..M {
             let (x, mins) = (&x[m][b], min_dot(s, mins, &x[m][b]));
             let scale = s.splat(x.scale);
@@ -145,29 +147,50 @@ pub(super) fn product<S: Simd, T: Format, const RUN: usize, const M: usize>(
             sums[m] = s.fnma(s.to_f32(mins), s.mul(dmin, scale), sums[m]);
         }
     }
-    for m in 0..M {
-        s.store(sums[m], &mut out[m]);
-    }
+    sums
 }
 
-/// The low (half 0) or high nibbles of 8 vectors: one sub-block.
+/// The products of one sub-block: the low nibbles (`HALF` 0) or the high ones of 8 vectors. A
+/// constant, so that each half is code of its own: in a loop the vectors of both would be kept,
+/// more than there are registers.
 #[inline(always)]
-fn nibbles<S: Simd>(s: S, codes: &[[u8; 32]; 8], half: usize) -> [S::I; 8] {
+#[allow(clippy::too_many_arguments, reason = "parts of one inner loop")]
+fn add_half<const G: usize, S: Groups<G>, const RUN: usize, const M: usize, const HALF: usize>(
+    s: S,
+    dots: &mut [S::I; M],
+    j: usize,
+    codes: [&[[u8; 32]; 8]; G],
+    fifth: [Option<&[[u8; 32]; 8]>; G],
+    scale: S::I,
+    x: [&[[[i8; 4]; 8]; 8]; M],
+) {
     let mask = s.splat_i32(0x0f0f_0f0f);
     let mut w = [mask; 8];
     for t in 0..8 {
-        let both = s.load_bytes(&codes[t]);
-        w[t] = s.and(if half == 0 { both } else { s.shr16(both, 4) }, mask);
+        let both = s.load_bytes_of(codes.map(|codes| &codes[t]));
+        w[t] = s.and(if HALF == 0 { both } else { s.shr16(both, 4) }, mask);
     }
-    w
+    if fifth[0].is_some() {
+        let fifth = fifth.map(|fifth| fifth.expect("all groups have them"));
+        add_fifth_bits(s, fifth, 2 * j + HALF, &mut w);
+    }
+    for m in 0..M {
+        dots[m] = s.scaled_dots::<8, RUN>(dots[m], w, splats(s, &x[m][2 * j + HALF]), scale);
+    }
 }
 
 /// Sets bit 4 where bit `sub_block` is set.
 #[inline(always)]
-fn add_fifth_bits<S: Simd>(s: S, fifth: &[[u8; 32]; 8], sub_block: usize, w: &mut [S::I; 8]) {
+fn add_fifth_bits<const G: usize, S: Groups<G>>(
+    s: S,
+    fifth: [&[[u8; 32]; 8]; G],
+    sub_block: usize,
+    w: &mut [S::I; 8],
+) {
     let one = s.splat_i32(0x0101_0101);
     for t in 0..8 {
-        let bit = s.and(s.shr16(s.load_bytes(&fifth[t]), sub_block as i32), one);
+        let bits = s.load_bytes_of(fifth.map(|fifth| &fifth[t]));
+        let bit = s.and(s.shr16(bits, sub_block as i32), one);
         w[t] = s.or(w[t], s.shl16(bit, 4));
     }
 }

@@ -8,7 +8,9 @@
 
 mod blocks32;
 mod dense;
+mod format;
 mod k_scales;
+mod product;
 mod q4_0;
 mod q4_1;
 mod q4_k;
@@ -20,101 +22,16 @@ mod q8_0;
 #[cfg(test)]
 mod tests;
 
-use super::activations::{ActivationKind, ActivationRows, Activations};
+use super::activations::ActivationKind;
 use super::arena::{Arena, Part, part_bytes};
 use super::pool::{Cursor, ThreadPool};
 use super::shared::Shared;
-use super::simd::{Isa, Simd, Task};
 use crate::{DType, reference};
+use format::{Format, block_of, split, with_format};
 use std::fmt;
-use std::ops::Range;
 
 /// Rows in a group.
 pub const GROUP: usize = 8;
-
-/// Tokens that one pass over a group's weights serves.
-const TILE: usize = 4;
-
-/// How one type is laid out and multiplied. Everything is for one group of rows.
-pub(crate) trait Format {
-    /// A block (or, for dense types, one) of the activations it multiplies.
-    type Input: Copy;
-    const DTYPE: DType;
-    /// Bytes that a block of all eight rows takes in each plane.
-    const PLANES: [usize; 4];
-
-    /// Takes the same block of eight rows apart.
-    fn pack(rows: [&[u8]; GROUP], planes: [&mut [u8]; 4]);
-
-    /// Puts the block of one row together again.
-    fn unpack(planes: [&[u8]; 4], row: usize, block: &mut [u8]);
-
-    /// `out[m][r] = sum over k of row r [k] * x[m][k]`.
-    ///
-    /// The order of the sum is that of [`reference::quantized_dot`] whatever `M` is. `next` are the
-    /// bytes of the next group, which are fetched from memory meanwhile: planes are too short for
-    /// the CPU to foresee where the next one starts.
-    fn product<S: Simd, const M: usize>(
-        s: S,
-        planes: [&[u8]; 4],
-        next: &[u8],
-        x: [&[Self::Input]; M],
-        out: &mut [[f32; GROUP]; M],
-    );
-}
-
-/// Runs `$body` with `$format` standing for the [`Format`] of `$dtype`.
-macro_rules! with_format {
-    ($dtype:expr, $format:ident => $body:expr) => {
-        match $dtype {
-            DType::F32 => {
-                type $format = dense::F32;
-                $body
-            }
-            DType::F16 => {
-                type $format = dense::F16;
-                $body
-            }
-            DType::BF16 => {
-                type $format = dense::BF16;
-                $body
-            }
-            DType::Q4_0 => {
-                type $format = blocks32::Of<q4_0::Q4_0>;
-                $body
-            }
-            DType::Q4_1 => {
-                type $format = blocks32::Of<q4_1::Q4_1>;
-                $body
-            }
-            DType::Q5_0 => {
-                type $format = blocks32::Of<q5_0::Q5_0>;
-                $body
-            }
-            DType::Q5_1 => {
-                type $format = blocks32::Of<q5_1::Q5_1>;
-                $body
-            }
-            DType::Q8_0 => {
-                type $format = blocks32::Of<q8_0::Q8_0>;
-                $body
-            }
-            DType::Q4_K => {
-                type $format = q4_k::Q4K;
-                $body
-            }
-            DType::Q5_K => {
-                type $format = q5_k::Q5K;
-                $body
-            }
-            DType::Q6_K => {
-                type $format = q6_k::Q6K;
-                $body
-            }
-            DType::Q2_K | DType::Q3_K => unreachable!("packed as another type"),
-        }
-    };
-}
 
 /// A matrix `[rows, cols]` of one type, packed.
 #[derive(Debug)]
@@ -261,44 +178,6 @@ impl PackedMatrix {
         }
     }
 
-    /// `out[i][r] = row (8 * group + r) . x[tokens.start + i]`, on this thread.
-    ///
-    /// Lanes of rows that the matrix does not have are 0.
-    ///
-    /// # Panics
-    /// If `x` has other columns, no such tokens or was not filled with [`PackedMatrix::kind`], or
-    /// `out` is not one for each token.
-    pub fn product(
-        &self,
-        isa: Isa,
-        group: usize,
-        x: &Activations,
-        tokens: Range<usize>,
-        out: &mut [[f32; GROUP]],
-    ) {
-        self.product_of(isa, group, &x.view(), tokens, out);
-    }
-
-    #[inline]
-    pub(crate) fn product_of(
-        &self,
-        isa: Isa,
-        group: usize,
-        x: &ActivationRows<'_>,
-        tokens: Range<usize>,
-        out: &mut [[f32; GROUP]],
-    ) {
-        assert_eq!(x.cols, self.cols, "activations are as long as the rows");
-        assert_eq!(out.len(), tokens.len(), "one output for each token");
-        with_format!(self.dtype, T => {
-            let per_row = self.cols / T::DTYPE.block_len();
-            let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
-            let planes = split::<T>(self.group_bytes(group));
-            let next = if group + 1 < self.groups() { self.group_bytes(group + 1) } else { &[] };
-            isa.run(GroupProduct::<T> { planes, next, x, per_row, out });
-        });
-    }
-
     /// Decodes one row, exactly as [`reference::dequantize_row`] does from the file.
     ///
     /// # Panics
@@ -308,7 +187,7 @@ impl PackedMatrix {
         let block = &mut block[..self.dtype.block_bytes()];
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {}", self.rows);
         with_format!(self.dtype, T => {
-            let planes = split::<T>(self.group_bytes(row / GROUP));
+            let planes = split::<T>(self.group(row / GROUP));
             for (b, out) in out.chunks_exact_mut(T::DTYPE.block_len()).enumerate() {
                 T::unpack(block_of::<T>(planes, b), row % GROUP, block);
                 reference::dequantize_row(T::DTYPE, block, out);
@@ -324,114 +203,23 @@ impl PackedMatrix {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(self.dtype.row_bytes(self.cols), Some(out.len()), "out is a row");
         with_format!(self.dtype, T => {
-            let planes = split::<T>(self.group_bytes(row / GROUP));
+            let planes = split::<T>(self.group(row / GROUP));
             for (b, out) in out.chunks_exact_mut(T::DTYPE.block_bytes()).enumerate() {
                 T::unpack(block_of::<T>(planes, b), row % GROUP, out);
             }
         });
     }
 
-    fn group_bytes(&self, group: usize) -> &[u8] {
+    fn group(&self, group: usize) -> &[u8] {
         let len = self.data.len() / self.groups();
         &self.data[group * len..(group + 1) * len]
     }
-}
 
-/// The activations of a format among all kinds.
-trait Input: Format {
-    fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input];
-}
-
-impl<T: blocks32::Codes> Input for blocks32::Of<T> {
-    fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input] {
-        x.block32
+    /// The bytes of up to `count` groups from `first` on, as far as there are any.
+    fn groups_from(&self, first: usize, count: usize) -> &[u8] {
+        let (len, all) = (self.data.len() / self.groups(), self.groups());
+        &self.data[first.min(all) * len..(first + count).min(all) * len]
     }
-}
-
-macro_rules! inputs {
-    ($($format:ty: $field:ident),*) => {$(
-        impl Input for $format {
-            fn of<'a>(x: &ActivationRows<'a>) -> &'a [Self::Input] {
-                x.$field
-            }
-        }
-    )*};
-}
-
-inputs!(
-    dense::F32: float, dense::F16: float, dense::BF16: float,
-    q4_k::Q4K: block256, q5_k::Q5K: block256, q6_k::Q6K: block256
-);
-
-/// One group against several tokens.
-struct GroupProduct<'a, T: Format> {
-    planes: [&'a [u8]; 4],
-    next: &'a [u8],
-    x: &'a [T::Input],
-    per_row: usize,
-    out: &'a mut [[f32; GROUP]],
-}
-
-impl<T: Format> GroupProduct<'_, T> {
-    #[inline(always)]
-    fn tile<S: Simd, const M: usize>(&mut self, s: S, first: usize) {
-        let mut x: [&[T::Input]; M] = [&[]; M];
-        for (m, x) in x.iter_mut().enumerate() {
-            *x = &self.x[(first + m) * self.per_row..][..self.per_row];
-        }
-        let out = self.out[first..].first_chunk_mut().expect("the caller leaves M");
-        // Once is enough.
-        let next = if first == 0 { self.next } else { &[] };
-        T::product(s, self.planes, next, x, out);
-    }
-}
-
-impl<T: Format> Task for GroupProduct<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let mut first = 0;
-        while S::HAS_32_REGISTERS && first + 2 * TILE <= self.out.len() {
-            self.tile::<S, { 2 * TILE }>(s, first);
-            first += 2 * TILE;
-        }
-        while first + TILE <= self.out.len() {
-            self.tile::<S, TILE>(s, first);
-            first += TILE;
-        }
-        match self.out.len() - first {
-            0 => {}
-            1 => self.tile::<S, 1>(s, first),
-            2 => self.tile::<S, 2>(s, first),
-            _ => self.tile::<S, 3>(s, first),
-        }
-    }
-}
-
-/// The planes of a group.
-fn split<T: Format>(group: &[u8]) -> [&[u8]; 4] {
-    let blocks = group.len() / T::PLANES.iter().sum::<usize>();
-    let mut rest = group;
-    T::PLANES.map(|bytes| {
-        let (plane, after) = rest.split_at(bytes * blocks);
-        rest = after;
-        plane
-    })
-}
-
-/// Fetches as much of the next group as block `b` of this one takes.
-#[inline(always)]
-fn prefetch<S: Simd, T: Format>(s: S, next: &[u8], b: usize) {
-    let bytes = const { T::PLANES[0] + T::PLANES[1] + T::PLANES[2] + T::PLANES[3] };
-    if let Some(block) = next.get(b * bytes..(b + 1) * bytes) {
-        s.prefetch(block);
-    }
-}
-
-/// One block's part of each plane.
-fn block_of<T: Format>(planes: [&[u8]; 4], block: usize) -> [&[u8]; 4] {
-    std::array::from_fn(|i| &planes[i][block * T::PLANES[i]..(block + 1) * T::PLANES[i]])
 }
 
 fn pack_group(dtype: DType, rows: &[u8], group: &mut [u8]) {
@@ -478,23 +266,4 @@ fn convert_row(dtype: DType, from: &[u8], cols: usize, to: &mut [u8]) {
         }
         _ => to.copy_from_slice(from),
     }
-}
-
-/// Puts the 4-byte words `word(row, i)`, i in `0..words`, side by side: lane after lane.
-fn interleave(plane: &mut [u8], word: impl Fn(usize, usize) -> [u8; 4]) {
-    for (i, lanes) in plane.as_chunks_mut::<4>().0.chunks_exact_mut(GROUP).enumerate() {
-        for (row, lane) in lanes.iter_mut().enumerate() {
-            *lane = word(row, i);
-        }
-    }
-}
-
-/// Four bytes at `at`.
-fn word(bytes: &[u8], at: usize) -> [u8; 4] {
-    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
-}
-
-/// The word of `row` in vector `i` of a plane.
-fn lane(plane: &[u8], row: usize, i: usize) -> [u8; 4] {
-    word(plane, (i * GROUP + row) * 4)
 }

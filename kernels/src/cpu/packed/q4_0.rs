@@ -7,7 +7,7 @@
 use super::blocks32::{Codes, nibbles, unsigned_dots};
 use crate::DType;
 use crate::cpu::activations::Quantized32;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 #[derive(Debug)]
 pub(crate) struct Q4_0;
@@ -17,12 +17,12 @@ impl Codes for Q4_0 {
     const CENTRE: i32 = 8;
 
     #[inline(always)]
-    fn dots<S: Simd, const M: usize>(
+    fn dots<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        codes: &[[u8; 32]],
-        _bits: &[[u8; 32]],
+        codes: [&[[u8; 32]]; G],
+        _bits: [&[[u8; 32]]; G],
         x: [&Quantized32; M],
     ) -> [S::I; M] {
-        unsigned_dots::<S, 8, M>(s, nibbles(s, codes), Self::CENTRE, x)
+        unsigned_dots::<G, S, 8, M>(s, nibbles(s, codes), Self::CENTRE, x)
     }
 }

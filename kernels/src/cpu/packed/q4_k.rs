@@ -6,10 +6,11 @@
 //! Bounds: 8 product pairs of `15 * 127 * 2` fit 16 bits (30 480); a block's scaled sum is at most
 //! `256 * 15 * 127 * 63`, about 31 million, and stays in 32 bits.
 
-use super::{Format, GROUP, interleave, k_scales, lane, word};
+use super::format::{Format, interleave, lane, word};
+use super::{GROUP, k_scales};
 use crate::DType;
 use crate::cpu::activations::Quantized256;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 #[derive(Debug)]
 pub(crate) struct Q4K;
@@ -36,14 +37,13 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn product<S: Simd, const M: usize>(
+    fn product<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        planes: [&[u8]; 4],
+        planes: [[&[u8]; G]; 4],
         next: &[u8],
         x: [&[Quantized256]; M],
-        out: &mut [[f32; GROUP]; M],
-    ) {
+    ) -> [S::F; M] {
         let [codes, scales, heads, _] = planes;
-        k_scales::product::<S, Self, 8, M>(s, [codes, scales, heads, &[]], next, x, out);
+        k_scales::product::<G, S, Self, 8, M>(s, [codes, scales, heads, [&[]; G]], next, x)
     }
 }

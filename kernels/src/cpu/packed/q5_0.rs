@@ -8,7 +8,7 @@
 use super::blocks32::{Codes, nibbles_and_bits, unsigned_dots};
 use crate::DType;
 use crate::cpu::activations::Quantized32;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 #[derive(Debug)]
 pub(crate) struct Q5_0;
@@ -19,12 +19,12 @@ impl Codes for Q5_0 {
     const HAS_FIFTH_BIT: bool = true;
 
     #[inline(always)]
-    fn dots<S: Simd, const M: usize>(
+    fn dots<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        codes: &[[u8; 32]],
-        bits: &[[u8; 32]],
+        codes: [&[[u8; 32]]; G],
+        bits: [&[[u8; 32]]; G],
         x: [&Quantized32; M],
     ) -> [S::I; M] {
-        unsigned_dots::<S, 4, M>(s, nibbles_and_bits(s, codes, bits), Self::CENTRE, x)
+        unsigned_dots::<G, S, 4, M>(s, nibbles_and_bits(s, codes, bits), Self::CENTRE, x)
     }
 }

@@ -6,10 +6,11 @@
 //! Bounds: 4 product pairs of `31 * 127 * 2` fit 16 bits (31 496); a block's scaled sum is at most
 //! `256 * 31 * 127 * 63`, about 64 million, and stays in 32 bits.
 
-use super::{Format, GROUP, interleave, k_scales, lane, word};
+use super::format::{Format, interleave, lane, word};
+use super::{GROUP, k_scales};
 use crate::DType;
 use crate::cpu::activations::Quantized256;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 #[derive(Debug)]
 pub(crate) struct Q5K;
@@ -40,13 +41,12 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn product<S: Simd, const M: usize>(
+    fn product<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        planes: [&[u8]; 4],
+        planes: [[&[u8]; G]; 4],
         next: &[u8],
         x: [&[Quantized256]; M],
-        out: &mut [[f32; GROUP]; M],
-    ) {
-        k_scales::product::<S, Self, 4, M>(s, planes, next, x, out);
+    ) -> [S::F; M] {
+        k_scales::product::<G, S, Self, 4, M>(s, planes, next, x)
     }
 }

@@ -11,12 +11,13 @@
 
 #![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
 
-use super::blocks32::{halves, splats};
+use super::GROUP;
+use super::blocks32::splats;
+use super::format::{Format, each, interleave, lane, prefetch};
 use super::k_scales::ORDER;
-use super::{Format, GROUP, interleave, lane, prefetch};
 use crate::DType;
 use crate::cpu::activations::Quantized256;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{Groups, Lanes};
 use crate::reference::{Block256, q6_k_code};
 
 #[derive(Debug)]
@@ -67,83 +68,93 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    fn product<S: Simd, const M: usize>(
+    fn product<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        planes: [&[u8]; 4],
+        planes: [[&[u8]; G]; 4],
         next: &[u8],
         x: [&[Quantized256]; M],
-        out: &mut [[f32; GROUP]; M],
-    ) {
-        let low = planes[0].as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0;
-        let high = planes[1].as_chunks::<32>().0.as_chunks::<4>().0.as_chunks::<4>().0;
-        let scales = planes[2].as_chunks::<32>().0.as_chunks::<4>().0;
-        let d = planes[3].as_chunks::<2>().0.as_chunks::<GROUP>().0;
+    ) -> [S::F; M] {
+        let [low, high, scales, d] = planes;
+        let low = low.map(|of| of.as_chunks::<32>().0.as_chunks::<8>().0.as_chunks::<4>().0);
+        let high = high.map(|of| of.as_chunks::<32>().0.as_chunks::<4>().0.as_chunks::<4>().0);
+        let scales = scales.map(|of| of.as_chunks::<32>().0.as_chunks::<4>().0);
+        let d = d.map(|of| of.as_chunks::<2>().0.as_chunks::<GROUP>().0);
         let mut sums = [s.splat(0.0); M];
-        for (b, (low, high)) in low.iter().zip(high).enumerate() {
-            prefetch::<S, Self>(s, next, b);
-            let (multipliers, pairs) = load_scales(s, &scales[b]);
-            let mut centres = [s.splat_i32(0); M];
-            for m in 0..M {
-                // Codes are centred on 32: the shift below.
-                for i in 0..8 {
-                    let sums = s.splat2(&x[m][b].sums16[i]);
-                    centres[m] = s.dot_i16(centres[m], pairs[i], sums);
-                }
-            }
+        for block in 0..low[0].len() {
+            prefetch::<G, S, Self>(s, next, block);
+            let (low, high, scales) = (each(low, block), each(high, block), each(scales, block));
             let mut dots = [s.splat_i32(0); M];
-            for (j, (low, high)) in low.iter().zip(high).enumerate() {
-                for half in 0..2 {
-                    let w = codes(s, low, high, half);
-                    for m in 0..M {
-                        let x = splats(s, &x[m][b].codes[2 * j + half]);
-                        let [a, b, c, d, e, f, g, h] = w;
-                        let first = multipliers[4 * j + 2 * half];
-                        let second = multipliers[4 * j + 2 * half + 1];
-                        let (left, right) = ([x[0], x[1], x[2], x[3]], [x[4], x[5], x[6], x[7]]);
-                        dots[m] = s.scaled_dots::<4, 2>(dots[m], [a, b, c, d], left, first);
-                        dots[m] = s.scaled_dots::<4, 2>(dots[m], [e, f, g, h], right, second);
-                    }
+            for j in 0..4 {
+                let scales = s.load_bytes_of(scales.map(|scales| &scales[j]));
+                let (even, odd) = thirty_two_times(s, scales);
+                for m in 0..M {
+                    let [first, second] = &x[m][block].minus_sums16[j];
+                    dots[m] = s.dot_i16(dots[m], even, s.splat2(first));
+                    dots[m] = s.dot_i16(dots[m], odd, s.splat2(second));
                 }
+                let (low, high) = (low.map(|low| &low[j]), high.map(|high| &high[j]));
+                let mut codes = [&x[0][block].codes[2 * j..2 * j + 2]; M];
+                for m in 1..M {
+                    codes[m] = &x[m][block].codes[2 * j..2 * j + 2];
+                }
+                add_half::<G, S, M, 0>(s, &mut dots, low, high, scales, codes);
+                add_half::<G, S, M, 1>(s, &mut dots, low, high, scales, codes);
             }
-            let d = s.load_f16(&halves(&d[b]));
+            let d = s.load_f16_of(each(d, block));
             for m in 0..M {
-                let dot = s.to_f32(s.sub_i32(dots[m], s.shl32(centres[m], 5)));
-                sums[m] = s.fma(dot, s.mul(d, s.splat(x[m][b].scale)), sums[m]);
+                let scale = s.mul(d, s.splat(x[m][block].scale));
+                sums[m] = s.fma(s.to_f32(dots[m]), scale, sums[m]);
             }
         }
-        for m in 0..M {
-            s.store(sums[m], &mut out[m]);
-        }
+        sums
     }
 }
 
-/// Multipliers of the 16 sub-blocks, and their scales in eight vectors of pairs.
+/// The scales of sub-blocks 0 and 1, and those of 2 and 3, in pairs: times the centre of codes.
 #[inline(always)]
-fn load_scales<S: Simd>(s: S, vectors: &[[u8; 32]; 4]) -> ([S::I; 16], [S::I; 8]) {
-    let zero = s.splat_i32(0);
-    let (mut multipliers, mut pairs) = ([zero; 16], [zero; 8]);
-    for v in 0..4 {
-        let words = s.load_bytes(&vectors[v]);
-        for i in 0..4 {
-            multipliers[4 * v + i] = s.scale_i8(words, ORDER[i]);
-        }
-        pairs[2 * v] = s.sar16(s.shl16(words, 8), 8);
-        pairs[2 * v + 1] = s.sar16(words, 8);
-    }
-    (multipliers, pairs)
+fn thirty_two_times<S: Lanes>(s: S, scales: S::I) -> (S::I, S::I) {
+    // A byte in the upper half of 16 bits is 256 times itself.
+    let upper = s.splat_i32(0xff00_ff00_u32.cast_signed());
+    (s.sar16(s.shl16(scales, 8), 3), s.sar16(s.and(scales, upper), 3))
 }
 
-/// Vectors `8 * half..` of the 16 of 64 weights, as unsigned codes.
+/// The products of vectors `8 * HALF..` of the 16 of 64 weights. A constant, so that each half is
+/// code of its own: in a loop the vectors of both would be kept, more than there are registers.
 #[inline(always)]
-fn codes<S: Simd>(s: S, low: &[[u8; 32]; 8], high: &[[u8; 32]; 4], half: usize) -> [S::I; 8] {
+fn add_half<const G: usize, S: Groups<G>, const M: usize, const HALF: usize>(
+    s: S,
+    dots: &mut [S::I; M],
+    low: [&[[u8; 32]; 8]; G],
+    high: [&[[u8; 32]; 4]; G],
+    scales: S::I,
+    x: [&[[[i8; 4]; 8]]; M],
+) {
+    let [a, b, c, d, e, f, g, h] = codes::<G, S, HALF>(s, low, high);
+    let first = s.scale_i8(scales, ORDER[2 * HALF]);
+    let second = s.scale_i8(scales, ORDER[2 * HALF + 1]);
+    for m in 0..M {
+        let x = splats(s, &x[m][HALF]);
+        let (left, right) = ([x[0], x[1], x[2], x[3]], [x[4], x[5], x[6], x[7]]);
+        dots[m] = s.scaled_dots::<4, 2>(dots[m], [a, b, c, d], left, first);
+        dots[m] = s.scaled_dots::<4, 2>(dots[m], [e, f, g, h], right, second);
+    }
+}
+
+/// Those vectors, as unsigned codes.
+#[inline(always)]
+fn codes<const G: usize, S: Groups<G>, const HALF: usize>(
+    s: S,
+    low: [&[[u8; 32]; 8]; G],
+    high: [&[[u8; 32]; 4]; G],
+) -> [S::I; 8] {
     let (four, two) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x3030_3030));
     let mut w = [four; 8];
     for v in 0..8 {
-        let nibbles = s.load_bytes(&low[v]);
-        let nibbles = s.and(if half == 0 { nibbles } else { s.shr16(nibbles, 4) }, four);
-        let upper = s.load_bytes(&high[v % 4]);
+        let nibbles = s.load_bytes_of(low.map(|low| &low[v]));
+        let nibbles = s.and(if HALF == 0 { nibbles } else { s.shr16(nibbles, 4) }, four);
+        let upper = s.load_bytes_of(high.map(|high| &high[v % 4]));
         // Bits 2 * part.. of the byte to bits 4 and 5.
-        let upper = match 2 * half + v / 4 {
+        let upper = match 2 * HALF + v / 4 {
             0 => s.shl16(upper, 4),
             1 => s.shl16(upper, 2),
             2 => upper,

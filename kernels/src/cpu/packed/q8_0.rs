@@ -9,7 +9,7 @@
 use super::blocks32::{Codes, splats};
 use crate::DType;
 use crate::cpu::activations::Quantized32;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::Groups;
 
 #[derive(Debug)]
 pub(crate) struct Q8_0;
@@ -19,16 +19,16 @@ impl Codes for Q8_0 {
     const CODE_BYTES: usize = 32;
 
     #[inline(always)]
-    fn dots<S: Simd, const M: usize>(
+    fn dots<const G: usize, S: Groups<G>, const M: usize>(
         s: S,
-        codes: &[[u8; 32]],
-        _bits: &[[u8; 32]],
+        codes: [&[[u8; 32]]; G],
+        _bits: [&[[u8; 32]]; G],
         x: [&Quantized32; M],
     ) -> [S::I; M] {
-        let codes = codes.first_chunk::<8>().expect("a block is eight vectors");
+        let codes = codes.map(|codes| codes.first_chunk::<8>().expect("a block is eight vectors"));
         let mut w = [s.splat_i32(0); 8];
         for t in 0..8 {
-            w[t] = s.load_bytes(&codes[t]);
+            w[t] = s.load_bytes_of(codes.map(|codes| &codes[t]));
         }
         let mut dots = [w[0]; M];
         for m in 0..M {

@@ -1,8 +1,8 @@
 //! Every type against the scalar definition: whole numbers exactly, f32 to the bit.
 
 use super::*;
-use crate::cpu::Kinds;
 use crate::cpu::testing::Random;
+use crate::cpu::{Activations, Isa, Kinds};
 use crate::reference::{QuantizedRow, exact_dot, quantized_dot};
 
 const QUANTIZED: [DType; 9] = [
@@ -57,20 +57,26 @@ fn pack(dtype: DType, rows: usize, cols: usize, bytes: &[u8]) -> PackedMatrix {
 
 /// All products of a matrix with `x`, `[tokens, rows]`.
 fn product(isa: Isa, matrix: &PackedMatrix, x: &[f32]) -> Vec<f32> {
+    product_from(0, isa, matrix, x)
+}
+
+/// The same, all groups but the first `alone` at once: where pairs begin must not matter.
+fn product_from(alone: usize, isa: Isa, matrix: &PackedMatrix, x: &[f32]) -> Vec<f32> {
     let (cols, tokens) = (matrix.cols(), x.len() / matrix.cols());
     let kinds = Kinds::default().with(matrix.kind());
     let mut activations = Activations::new(x.len(), kinds);
     activations.fill(isa, x, cols, kinds);
     let mut out = vec![0.0; tokens * matrix.rows()];
-    let mut lanes = vec![[f32::NAN; GROUP]; tokens];
-    for group in 0..matrix.groups() {
-        matrix.product(isa, group, &activations, 0..tokens, &mut lanes);
-        for (token, lanes) in lanes.iter().enumerate() {
-            for (r, value) in lanes.iter().enumerate() {
-                match group * GROUP + r {
-                    row if row < matrix.rows() => out[token * matrix.rows() + row] = *value,
-                    _ => assert_eq!(*value, 0.0, "lanes without a row are 0"),
-                }
+    let mut lanes = vec![[f32::NAN; GROUP]; matrix.groups() * tokens];
+    let (first, others) = lanes.split_at_mut(alone * tokens);
+    matrix.product(isa, 0..alone, &activations, 0..tokens, first);
+    matrix.product(isa, alone..matrix.groups(), &activations, 0..tokens, others);
+    for (i, lanes) in lanes.iter().enumerate() {
+        let (group, token) = (i / tokens, i % tokens);
+        for (r, value) in lanes.iter().enumerate() {
+            match group * GROUP + r {
+                row if row < matrix.rows() => out[token * matrix.rows() + row] = *value,
+                _ => assert_eq!(*value, 0.0, "lanes without a row are 0"),
             }
         }
     }
@@ -117,12 +123,34 @@ fn products_are_those_of_the_definition() {
 }
 
 #[test]
+fn pairs_of_groups_may_begin_anywhere() {
+    let mut random = Random::new(7);
+    for dtype in DType::ALL {
+        for tokens in [2, 5, 17] {
+            for groups in 2..=5 {
+                let (rows, cols) = (groups * GROUP - 1, 3 * dtype.block_len());
+                let bytes = random_rows(&mut random, dtype, rows, cols);
+                let matrix = pack(dtype, rows, cols, &bytes);
+                let x = random.normal(tokens * cols);
+                let expected = product(Isa::available()[0], &matrix, &x);
+                for (isa, alone) in
+                    Isa::available().into_iter().flat_map(|isa| [(isa, 0), (isa, 1)])
+                {
+                    let found = product_from(alone, isa, &matrix, &x);
+                    assert_eq!(found, expected, "{dtype} {isa:?} {groups} groups, {alone} alone");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn extremes_do_not_overflow() {
     for dtype in QUANTIZED {
         let cols = 2 * dtype.block_len();
         // Codes and sub-block scales all ones, all zeros, and for signed bytes -128 and 127.
         for fill in [0xff, 0x00, 0x80, 0x7f, 0xf0, 0x0f] {
-            let mut bytes = vec![fill; 8 * dtype.row_bytes(cols).unwrap()];
+            let mut bytes = vec![fill; 16 * dtype.row_bytes(cols).unwrap()];
             for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
                 set_scales(dtype, block, |_| 1.0);
             }
@@ -132,7 +160,7 @@ fn extremes_do_not_overflow() {
                 *x = if i / 2 % 2 == 0 { 1.0 } else { -1.0 };
             }
             x[3 * cols..].fill(0.0);
-            check_quantized(dtype, 8, cols, &bytes, &x);
+            check_quantized(dtype, 16, cols, &bytes, &x);
         }
     }
 }

@@ -1,12 +1,16 @@
-//! Eight lanes at a time: the few operations that every kernel is written in.
+//! The few operations that every kernel is written in, for eight lanes or sixteen.
 //!
-//! A kernel is one generic function over [`Simd`]. It is compiled once for each [`Isa`], and all of
-//! them return the same bits: whole numbers are exact, and f32 steps are the same fused operations
-//! in the same order. A value of a `Simd` type is the proof that the CPU has the instructions.
+//! A kernel is one generic function over [`Simd`], eight lanes that lie side by side in memory, or
+//! over [`Groups`]: one or two times eight lanes, each eight at its own place. It is compiled once
+//! for each [`Isa`], and all of them return the same bits: whole numbers are exact, and f32 steps
+//! are the same fused operations in the same order, lane by lane. A value of a type with [`Lanes`]
+//! is the proof that the CPU has the instructions.
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_pair;
 
 use std::fmt;
 
@@ -24,7 +28,7 @@ enum Level {
     /// The same with `vpdpbusd` (AVX-VNNI).
     #[cfg(target_arch = "x86_64")]
     AvxVnni,
-    /// AVX-512 F, BW, DQ, VL and VNNI: `vpdpbusd` and 32 registers.
+    /// AVX-512 F, BW, DQ, VL and VNNI: `vpdpbusd`, 32 registers and registers of sixteen lanes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -53,6 +57,17 @@ impl Isa {
             level => unsafe { x86::run(level, task) },
         }
     }
+
+    /// Runs `task` compiled for this instruction set, with as many groups as a register holds.
+    #[inline]
+    pub(crate) fn run_groups<T: GroupsTask>(self, task: T) -> T::Output {
+        match self.0 {
+            Level::Portable => task.run(portable::Portable),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { x86::run_groups(level, task) },
+        }
+    }
 }
 
 impl fmt::Debug for Isa {
@@ -68,52 +83,33 @@ pub(crate) trait Task {
     fn run<S: Simd>(self, s: S) -> Self::Output;
 }
 
-/// The operations. `F` is 8 f32; `I` is 32 bytes, seen as bytes, 16-bit or 32-bit lanes.
-pub(crate) trait Simd: Copy {
+/// The same for work that is written in [`Groups`].
+pub(crate) trait GroupsTask {
+    type Output;
+    fn run<const G: usize, S: Groups<G>>(self, s: S) -> Self::Output;
+}
+
+/// What does not depend on how many lanes there are. `F` is f32 in every lane; `I` is as many
+/// bytes, seen as bytes, 16-bit or 32-bit lanes.
+pub(crate) trait Lanes: Copy {
     type F: Copy;
     type I: Copy;
     /// Products of eight tokens at once stay in registers; else of four.
     const HAS_32_REGISTERS: bool = false;
 
     fn splat(self, x: f32) -> Self::F;
-    fn load(self, from: &[f32; 8]) -> Self::F;
-    fn store(self, x: Self::F, to: &mut [f32; 8]);
-    /// Eight IEEE halves, as bits.
-    fn load_f16(self, from: &[u16; 8]) -> Self::F;
-    fn store_f16(self, x: Self::F, to: &mut [u16; 8]);
-    /// Eight bfloat16, as bits.
-    fn load_bf16(self, from: &[u16; 8]) -> Self::F;
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
-    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
-    fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The greater lanes; `b` where either is NaN.
-    fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The lesser lanes; `b` where either is NaN.
-    fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `c - a * b`, rounded once.
     fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `value` where `x >= limit`, else 0.
-    fn where_at_least(self, x: Self::F, limit: Self::F, value: Self::F) -> Self::F;
-    /// `x * 2^n` by adding to the exponent; the result must be a normal number.
-    fn scale_exponent(self, x: Self::F, n: Self::I) -> Self::F;
-    /// To the nearest whole number, ties to even.
-    fn round(self, x: Self::F) -> Self::I;
     /// The 32-bit lanes as f32.
     fn to_f32(self, x: Self::I) -> Self::F;
-    /// 32 values rounded as by `round`, in order; all within i8.
-    fn round_to_i8(self, x: [Self::F; 4], to: &mut [i8; 32]);
 
     fn splat_i32(self, x: i32) -> Self::I;
-    fn load_bytes(self, from: &[u8; 32]) -> Self::I;
-    fn store_i32(self, x: Self::I, to: &mut [i32; 8]);
-    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
     fn and(self, a: Self::I, b: Self::I) -> Self::I;
     fn or(self, a: Self::I, b: Self::I) -> Self::I;
-    /// Shifts 32-bit lanes; `n` as below.
-    fn shl32(self, x: Self::I, n: i32) -> Self::I;
     /// Shifts 16-bit lanes; `n` should be a constant once inlined.
     fn shl16(self, x: Self::I, n: i32) -> Self::I;
     fn shr16(self, x: Self::I, n: i32) -> Self::I;
@@ -132,11 +128,11 @@ pub(crate) trait Simd: Copy {
         a: [Self::I; N],
     ) -> Self::I;
 
-    /// A multiplier for [`Simd::scaled_dots`]: byte `n` (0..4, constant) of each 32-bit lane.
+    /// A multiplier for [`Lanes::scaled_dots`]: byte `n` (0..4, constant) of each 32-bit lane.
     fn scale_u8(self, x: Self::I, n: usize) -> Self::I;
     /// The same with a sign.
     fn scale_i8(self, x: Self::I, n: usize) -> Self::I;
-    /// As [`Simd::dots`], each lane's sum times `scale` before it is added.
+    /// As [`Lanes::dots`], each lane's sum times `scale` before it is added.
     fn scaled_dots<const N: usize, const RUN: usize>(
         self,
         acc: Self::I,
@@ -145,9 +141,9 @@ pub(crate) trait Simd: Copy {
         scale: Self::I,
     ) -> Self::I;
 
-    /// What [`Simd::signed_dots`] over weights starts from, given the sum of those activations.
+    /// What [`Lanes::signed_dots`] over weights starts from, given the sum of those activations.
     fn signed_start(self, sum: i32) -> Self::I;
-    /// As [`Simd::dots`] with signed `w`.
+    /// As [`Lanes::dots`] with signed `w`.
     fn signed_dots<const N: usize>(self, acc: Self::I, w: [Self::I; N], a: [Self::I; N])
     -> Self::I;
 
@@ -165,6 +161,48 @@ pub(crate) trait Simd: Copy {
     fn splat2(self, from: &[i16; 2]) -> Self::I {
         self.splat_i32(i32::from(from[1]) << 16 | i32::from(from[0].cast_unsigned()))
     }
+}
+
+/// `G` times eight lanes; what is loaded and stored are `G` groups, each at its own place.
+pub(crate) trait Groups<const G: usize>: Lanes {
+    /// The same instructions on one group.
+    type One: Groups<1>;
+
+    fn one(self) -> Self::One;
+    fn load_bytes_of(self, groups: [&[u8; 32]; G]) -> Self::I;
+    fn load_f32_of(self, groups: [&[[u8; 4]; 8]; G]) -> Self::F;
+    /// IEEE halves.
+    fn load_f16_of(self, groups: [&[[u8; 2]; 8]; G]) -> Self::F;
+    fn load_bf16_of(self, groups: [&[[u8; 2]; 8]; G]) -> Self::F;
+    /// The lanes of each group.
+    fn lanes_of(self, x: Self::F) -> [[f32; 8]; G];
+}
+
+/// Eight lanes, and what only these are needed for.
+pub(crate) trait Simd: Lanes {
+    fn load(self, from: &[f32; 8]) -> Self::F;
+    fn store(self, x: Self::F, to: &mut [f32; 8]);
+    /// Eight IEEE halves, as bits.
+    fn load_f16(self, from: &[u16; 8]) -> Self::F;
+    fn store_f16(self, x: Self::F, to: &mut [u16; 8]);
+    /// Eight bfloat16, as bits.
+    fn load_bf16(self, from: &[u16; 8]) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The greater lanes; `b` where either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser lanes; `b` where either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `value` where `x >= limit`, else 0.
+    fn where_at_least(self, x: Self::F, limit: Self::F, value: Self::F) -> Self::F;
+    /// `x * 2^n` by adding to the exponent; the result must be a normal number.
+    fn scale_exponent(self, x: Self::F, n: Self::I) -> Self::F;
+    /// To the nearest whole number, ties to even.
+    fn round(self, x: Self::F) -> Self::I;
+    /// 32 values rounded as by `round`, in order; all within i8.
+    fn round_to_i8(self, x: [Self::F; 4], to: &mut [i8; 32]);
+    fn load_bytes(self, from: &[u8; 32]) -> Self::I;
+    fn store_i32(self, x: Self::I, to: &mut [i32; 8]);
 
     /// The sum of all lanes, always in the same order.
     #[inline(always)]
@@ -186,6 +224,37 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {
         self.max(x, self.sub(self.splat(0.0), x))
+    }
+}
+
+impl<S: Simd> Groups<1> for S {
+    type One = S;
+
+    #[inline(always)]
+    fn one(self) -> S {
+        self
+    }
+    #[inline(always)]
+    fn load_bytes_of(self, [group]: [&[u8; 32]; 1]) -> S::I {
+        self.load_bytes(group)
+    }
+    #[inline(always)]
+    fn load_f32_of(self, [group]: [&[[u8; 4]; 8]; 1]) -> S::F {
+        self.load(&group.map(f32::from_le_bytes))
+    }
+    #[inline(always)]
+    fn load_f16_of(self, [group]: [&[[u8; 2]; 8]; 1]) -> S::F {
+        self.load_f16(&group.map(u16::from_le_bytes))
+    }
+    #[inline(always)]
+    fn load_bf16_of(self, [group]: [&[[u8; 2]; 8]; 1]) -> S::F {
+        self.load_bf16(&group.map(u16::from_le_bytes))
+    }
+    #[inline(always)]
+    fn lanes_of(self, x: S::F) -> [[f32; 8]; 1] {
+        let mut lanes = [0.0; 8];
+        self.store(x, &mut lanes);
+        [lanes]
     }
 }
 

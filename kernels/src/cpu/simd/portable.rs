@@ -1,6 +1,6 @@
 //! [`Simd`] in plain Rust: what the instructions do, lane by lane.
 
-use super::Simd;
+use super::{Lanes, Simd};
 use half::f16;
 
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ fn dot4(w: [i32; 4], a: i32) -> i32 {
     w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3]
 }
 
-impl Simd for Portable {
+impl Lanes for Portable {
     type F = F;
     type I = I;
 
@@ -43,48 +43,12 @@ impl Simd for Portable {
         [x; 8]
     }
     #[inline(always)]
-    fn load(self, from: &[f32; 8]) -> F {
-        *from
-    }
-    #[inline(always)]
-    fn store(self, x: F, to: &mut [f32; 8]) {
-        *to = x;
-    }
-    #[inline(always)]
-    fn load_f16(self, from: &[u16; 8]) -> F {
-        from.map(|bits| f16::from_bits(bits).to_f32())
-    }
-    #[inline(always)]
-    fn store_f16(self, x: F, to: &mut [u16; 8]) {
-        *to = x.map(|x| f16::from_f32(x).to_bits());
-    }
-    #[inline(always)]
-    fn load_bf16(self, from: &[u16; 8]) -> F {
-        from.map(|bits| f32::from_bits(u32::from(bits) << 16))
-    }
-    #[inline(always)]
     fn add(self, a: F, b: F) -> F {
         zip(a, b, |a, b| a + b)
     }
     #[inline(always)]
-    fn sub(self, a: F, b: F) -> F {
-        zip(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
     fn mul(self, a: F, b: F) -> F {
         zip(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn div(self, a: F, b: F) -> F {
-        zip(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn max(self, a: F, b: F) -> F {
-        zip(a, b, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    fn min(self, a: F, b: F) -> F {
-        zip(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
     fn fma(self, a: F, b: F, c: F) -> F {
@@ -95,44 +59,12 @@ impl Simd for Portable {
         std::array::from_fn(|i| (-a[i]).mul_add(b[i], c[i]))
     }
     #[inline(always)]
-    fn where_at_least(self, x: F, limit: F, value: F) -> F {
-        std::array::from_fn(|i| if x[i] >= limit[i] { value[i] } else { 0.0 })
-    }
-    #[inline(always)]
-    fn scale_exponent(self, x: F, n: I) -> F {
-        let bits = |i: usize| x[i].to_bits().wrapping_add(n[i].cast_unsigned() << 23);
-        std::array::from_fn(|i| f32::from_bits(bits(i)))
-    }
-    #[inline(always)]
-    fn round(self, x: F) -> I {
-        x.map(|x| x.round_ties_even() as i32)
-    }
-    #[inline(always)]
     fn to_f32(self, x: I) -> F {
         x.map(|x| x as f32)
     }
     #[inline(always)]
-    fn round_to_i8(self, x: [F; 4], to: &mut [i8; 32]) {
-        *to = std::array::from_fn(|i| x[i / 8][i % 8].round_ties_even() as i8);
-    }
-
-    #[inline(always)]
     fn splat_i32(self, x: i32) -> I {
         [x; 8]
-    }
-    #[inline(always)]
-    fn load_bytes(self, from: &[u8; 32]) -> I {
-        std::array::from_fn(|i| {
-            i32::from_le_bytes([from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]])
-        })
-    }
-    #[inline(always)]
-    fn store_i32(self, x: I, to: &mut [i32; 8]) {
-        *to = x;
-    }
-    #[inline(always)]
-    fn sub_i32(self, a: I, b: I) -> I {
-        zip_i(a, b, i32::wrapping_sub)
     }
     #[inline(always)]
     fn and(self, a: I, b: I) -> I {
@@ -141,10 +73,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn or(self, a: I, b: I) -> I {
         zip_i(a, b, |a, b| a | b)
-    }
-    #[inline(always)]
-    fn shl32(self, x: I, n: i32) -> I {
-        x.map(|x| x << n)
     }
     #[inline(always)]
     fn shl16(self, x: I, n: i32) -> I {
@@ -211,4 +139,70 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8]) {}
+}
+
+impl Simd for Portable {
+    #[inline(always)]
+    fn load(self, from: &[f32; 8]) -> F {
+        *from
+    }
+    #[inline(always)]
+    fn store(self, x: F, to: &mut [f32; 8]) {
+        *to = x;
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; 8]) -> F {
+        from.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    fn store_f16(self, x: F, to: &mut [u16; 8]) {
+        *to = x.map(|x| f16::from_f32(x).to_bits());
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[u16; 8]) -> F {
+        from.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    }
+    #[inline(always)]
+    fn sub(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn div(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn max(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn where_at_least(self, x: F, limit: F, value: F) -> F {
+        std::array::from_fn(|i| if x[i] >= limit[i] { value[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    fn scale_exponent(self, x: F, n: I) -> F {
+        let bits = |i: usize| x[i].to_bits().wrapping_add(n[i].cast_unsigned() << 23);
+        std::array::from_fn(|i| f32::from_bits(bits(i)))
+    }
+    #[inline(always)]
+    fn round(self, x: F) -> I {
+        x.map(|x| x.round_ties_even() as i32)
+    }
+    #[inline(always)]
+    fn round_to_i8(self, x: [F; 4], to: &mut [i8; 32]) {
+        *to = std::array::from_fn(|i| x[i / 8][i % 8].round_ties_even() as i8);
+    }
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8; 32]) -> I {
+        std::array::from_fn(|i| {
+            i32::from_le_bytes([from[4 * i], from[4 * i + 1], from[4 * i + 2], from[4 * i + 3]])
+        })
+    }
+    #[inline(always)]
+    fn store_i32(self, x: I, to: &mut [i32; 8]) {
+        *to = x;
+    }
 }

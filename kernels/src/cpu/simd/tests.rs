@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::cpu::testing::Random;
+use half::f16;
 
 /// Results of all operations on some input, as bits.
 struct Everything<'a> {
     floats: &'a [[f32; 8]; 4],
-    bytes: &'a [[u8; 32]; 8],
-    small: &'a [[u8; 32]; 8],
-    codes: &'a [[i8; 4]; 8],
+    bytes: &'a [[u8; 32]; 2],
 }
 
 impl Task for Everything<'_> {
@@ -49,32 +48,7 @@ impl Task for Everything<'_> {
         }
 
         let (x, y) = (s.load_bytes(&self.bytes[0]), s.load_bytes(&self.bytes[1]));
-        let acc = s.splat_i32(-7);
-        let (mut any, mut w, mut codes) = ([x; 8], [x; 8], [x; 8]);
-        for i in 0..8 {
-            any[i] = s.load_bytes(&self.bytes[i]);
-            w[i] = s.load_bytes(&self.small[i]);
-            codes[i] = s.splat4(&self.codes[i]);
-        }
-        let total = self.codes.as_flattened().iter().map(|x| i32::from(*x)).sum();
-        let whole = [
-            s.and(x, y),
-            s.or(x, y),
-            s.sub_i32(x, y),
-            s.shl32(x, 5),
-            s.shl16(x, 3),
-            s.shr16(x, 3),
-            s.sar16(x, 3),
-            s.dot_i16(acc, x, y),
-            s.splat2(&[-3, 30_000]),
-            s.dots::<8, 4>(acc, w, codes),
-            s.signed_dots::<8>(s.signed_start(total), any, codes),
-            s.scaled_dots::<8, 4>(acc, w, codes, s.scale_u8(x, 0)),
-            s.scaled_dots::<8, 4>(acc, w, codes, s.scale_u8(x, 3)),
-            s.scaled_dots::<8, 4>(acc, w, codes, s.scale_i8(x, 1)),
-            s.scaled_dots::<8, 4>(acc, w, codes, s.scale_i8(x, 2)),
-        ];
-        for x in whole {
+        for x in [x, s.and(x, y), s.or(x, y)] {
             let mut lanes = [0; 8];
             s.store_i32(x, &mut lanes);
             out.extend(lanes.map(i32::cast_unsigned));
@@ -83,26 +57,132 @@ impl Task for Everything<'_> {
     }
 }
 
+/// Results of all operations that products are written in, group after group. Whole numbers are
+/// seen through f32, which is exact for what fits 24 bits: each half of the bits by itself.
+struct EverythingOfGroups<'a> {
+    groups: &'a [Group],
+    codes: &'a [[i8; 4]; 8],
+}
+
+/// What is loaded of one group.
+struct Group {
+    floats: [[[u8; 4]; 8]; 2],
+    halves: [[u8; 2]; 8],
+    bytes: [[u8; 32]; 8],
+    small: [[u8; 32]; 8],
+}
+
+impl GroupsTask for EverythingOfGroups<'_> {
+    type Output = Vec<Vec<u32>>;
+
+    #[inline(always)]
+    fn run<const G: usize, S: Groups<G>>(self, s: S) -> Vec<Vec<u32>> {
+        let mut out = Vec::new();
+        let (pairs, rest) = self.groups.as_chunks::<G>();
+        for groups in pairs {
+            everything_of(s, groups.each_ref(), self.codes, &mut out);
+        }
+        for group in rest {
+            everything_of(s.one(), [group], self.codes, &mut out);
+        }
+        out
+    }
+}
+
+#[inline(always)]
+fn everything_of<const G: usize, S: Groups<G>>(
+    s: S,
+    groups: [&Group; G],
+    codes: &[[i8; 4]; 8],
+    out: &mut Vec<Vec<u32>>,
+) {
+    let [a, b] = [0, 1].map(|i| s.load_f32_of(groups.map(|group| &group.floats[i])));
+    let (c, d) = (s.splat(1.5), s.splat(-0.75));
+    let floats = [
+        a,
+        s.load_f16_of(groups.map(|group| &group.halves)),
+        s.load_bf16_of(groups.map(|group| &group.halves)),
+        s.add(a, b),
+        s.mul(a, b),
+        s.fma(a, b, c),
+        s.fnma(a, b, d),
+    ];
+    let (mut any, mut w) = ([s.splat_i32(0); 8], [s.splat_i32(0); 8]);
+    let mut a = any;
+    for i in 0..8 {
+        any[i] = s.load_bytes_of(groups.map(|group| &group.bytes[i]));
+        w[i] = s.load_bytes_of(groups.map(|group| &group.small[i]));
+        a[i] = s.splat4(&codes[i]);
+    }
+    let total = codes.as_flattened().iter().map(|x| i32::from(*x)).sum();
+    let (x, y, acc) = (any[0], any[1], s.splat_i32(-7));
+    let whole = [
+        s.and(x, y),
+        s.or(x, y),
+        s.shl16(x, 3),
+        s.shr16(x, 3),
+        s.sar16(x, 3),
+        s.dot_i16(acc, x, y),
+        s.splat2(&[-3, 30_000]),
+        s.dots::<8, 4>(acc, w, a),
+        s.signed_dots::<8>(s.signed_start(total), any, a),
+        s.scaled_dots::<8, 4>(acc, w, a, s.scale_u8(x, 0)),
+        s.scaled_dots::<8, 4>(acc, w, a, s.scale_u8(x, 3)),
+        s.scaled_dots::<8, 4>(acc, w, a, s.scale_i8(x, 1)),
+        s.scaled_dots::<8, 4>(acc, w, a, s.scale_i8(x, 2)),
+    ];
+    let low = s.splat_i32(0xffff);
+    let mut found: [Vec<u32>; G] = std::array::from_fn(|_| Vec::new());
+    let mut keep = |x: S::F| {
+        for (found, lanes) in found.iter_mut().zip(s.lanes_of(x)) {
+            found.extend(lanes.map(f32::to_bits));
+        }
+    };
+    floats.into_iter().for_each(&mut keep);
+    for x in whole {
+        keep(s.to_f32(s.and(x, low)));
+        keep(s.to_f32(s.and(x, s.splat_i32(-0x1_0000))));
+        keep(s.to_f32(x));
+    }
+    out.extend(found);
+}
+
 #[test]
 fn operations_are_the_same_everywhere() {
     let mut random = Random::new(15);
     for _ in 0..100 {
         let mut floats = [[0.0; 8]; 4];
         floats.iter_mut().flatten().for_each(|x| *x = random.in_range(-100.0, 100.0));
-        let (mut bytes, mut small) = ([[0; 32]; 8], [[0; 32]; 8]);
+        let mut bytes = [[0; 32]; 2];
         bytes.iter_mut().flatten().for_each(|x| *x = random.next() as u8);
-        small.iter_mut().flatten().for_each(|x| *x = random.next() as u8 & 31);
-        let mut codes = [[0; 4]; 8];
-        codes.iter_mut().flatten().for_each(|x| *x = (random.next() as i8).max(-127));
         let all: Vec<Vec<u32>> = Isa::available()
             .into_iter()
-            .map(|isa| {
-                let (floats, bytes, small) = (&floats, &bytes, &small);
-                isa.run(Everything { floats, bytes, small, codes: &codes })
-            })
+            .map(|isa| isa.run(Everything { floats: &floats, bytes: &bytes }))
             .collect();
         for (isa, found) in Isa::available().into_iter().zip(&all) {
             assert_eq!(*found, all[0], "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn operations_on_groups_are_the_same_everywhere() {
+    let mut random = Random::new(16);
+    for _ in 0..100 {
+        let groups: Vec<Group> = (0..3)
+            .map(|_| Group {
+                floats: [(); 2]
+                    .map(|()| [(); 8].map(|()| random.in_range(-9.0, 9.0).to_le_bytes())),
+                halves: [(); 8].map(|()| f16::from_f32(random.in_range(-9.0, 9.0)).to_le_bytes()),
+                bytes: [(); 8].map(|()| [(); 32].map(|()| random.next() as u8)),
+                small: [(); 8].map(|()| [(); 32].map(|()| random.next() as u8 & 31)),
+            })
+            .collect();
+        let codes = [(); 8].map(|()| [(); 4].map(|()| (random.next() as i8).max(-127)));
+        let run = |isa: Isa| isa.run_groups(EverythingOfGroups { groups: &groups, codes: &codes });
+        let expected = run(Isa::available()[0]);
+        for isa in Isa::available() {
+            assert_eq!(run(isa), expected, "{isa:?}");
         }
     }
 }

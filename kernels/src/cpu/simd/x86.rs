@@ -1,6 +1,7 @@
 //! [`Simd`] in AVX2 instructions, with or without `vpdpbusd`.
 
-use super::{Level, Simd, Task};
+use super::x86_pair::Avx512Pair;
+use super::{GroupsTask, Lanes, Level, Simd, Task};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.
@@ -60,6 +61,35 @@ pub(super) unsafe fn run<T: Task>(level: Level, task: T) -> T::Output {
     }
 }
 
+/// As [`run`], with two groups at once where a register holds them.
+///
+/// # Safety
+/// The CPU must have what `level` says.
+#[inline]
+pub(super) unsafe fn run_groups<T: GroupsTask>(level: Level, task: T) -> T::Output {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn avx2<T: GroupsTask>(task: T) -> T::Output {
+        task.run(Avx2(()))
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+    fn avx_vnni<T: GroupsTask>(task: T) -> T::Output {
+        task.run(AvxVnni(()))
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn avx512<T: GroupsTask>(task: T) -> T::Output {
+        task.run(Avx512Pair::new(Avx512(())))
+    }
+    // SAFETY: the caller vouches for the level, and each function needs no more than its level.
+    unsafe {
+        match level {
+            Level::Portable => task.run(super::portable::Portable),
+            Level::Avx2 => avx2(task),
+            Level::AvxVnni => avx_vnni(task),
+            Level::Avx512 => avx512(task),
+        }
+    }
+}
+
 /// Safe methods out of bodies in intrinsics.
 macro_rules! methods {
     ($(fn $name:ident(self $(, $arg:ident: $type:ty)*) -> $output:ty $body:block)*) => {$(
@@ -71,16 +101,54 @@ macro_rules! methods {
     )*};
 }
 
+pub(super) use methods;
+
 /// Implements [`Simd`] for a token; what depends on the dot instruction is passed in.
 macro_rules! implement {
     ($token:ty, $has_32_registers:literal, $($dots:tt)*) => {
-        impl Simd for $token {
+        impl Lanes for $token {
             type F = __m256;
             type I = __m256i;
             const HAS_32_REGISTERS: bool = $has_32_registers;
 
             methods! {
                 fn splat(self, x: f32) -> __m256 { _mm256_set1_ps(x) }
+                fn add(self, a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+                fn mul(self, a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+                fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+                    _mm256_fmadd_ps(a, b, c)
+                }
+                fn fnma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+                    _mm256_fnmadd_ps(a, b, c)
+                }
+                fn to_f32(self, x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
+                fn splat_i32(self, x: i32) -> __m256i { _mm256_set1_epi32(x) }
+                fn and(self, a: __m256i, b: __m256i) -> __m256i { _mm256_and_si256(a, b) }
+                fn or(self, a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
+                fn shl16(self, x: __m256i, n: i32) -> __m256i {
+                    _mm256_sll_epi16(x, _mm_cvtsi32_si128(n))
+                }
+                fn shr16(self, x: __m256i, n: i32) -> __m256i {
+                    _mm256_srl_epi16(x, _mm_cvtsi32_si128(n))
+                }
+                fn sar16(self, x: __m256i, n: i32) -> __m256i {
+                    _mm256_sra_epi16(x, _mm_cvtsi32_si128(n))
+                }
+            }
+
+            #[inline(always)]
+            fn prefetch(self, bytes: &[u8]) {
+                for line in bytes.chunks(64) {
+                    // SAFETY: a hint, which reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+                }
+            }
+
+            $($dots)*
+        }
+
+        impl Simd for $token {
+            methods! {
                 fn load(self, from: &[f32; 8]) -> __m256 { _mm256_loadu_ps(from.as_ptr()) }
                 fn store(self, x: __m256, to: &mut [f32; 8]) -> () {
                     _mm256_storeu_ps(to.as_mut_ptr(), x)
@@ -96,18 +164,10 @@ macro_rules! implement {
                     let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
                     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
                 }
-                fn add(self, a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
                 fn sub(self, a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
-                fn mul(self, a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
                 fn div(self, a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
                 fn max(self, a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
                 fn min(self, a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
-                fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-                    _mm256_fmadd_ps(a, b, c)
-                }
-                fn fnma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-                    _mm256_fnmadd_ps(a, b, c)
-                }
                 fn where_at_least(self, x: __m256, limit: __m256, value: __m256) -> __m256 {
                     _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(x, limit), value)
                 }
@@ -116,7 +176,6 @@ macro_rules! implement {
                     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent))
                 }
                 fn round(self, x: __m256) -> __m256i { _mm256_cvtps_epi32(x) }
-                fn to_f32(self, x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
                 fn round_to_i8(self, x: [__m256; 4], to: &mut [i8; 32]) -> () {
                     let [a, b, c, d] = x;
                     // Packing works within 128-bit halves; the permutation restores the order.
@@ -129,43 +188,13 @@ macro_rules! implement {
                     let bytes = _mm256_permutevar8x32_epi32(bytes, order);
                     _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes)
                 }
-
-                fn splat_i32(self, x: i32) -> __m256i { _mm256_set1_epi32(x) }
                 fn load_bytes(self, from: &[u8; 32]) -> __m256i {
                     _mm256_loadu_si256(from.as_ptr().cast())
                 }
                 fn store_i32(self, x: __m256i, to: &mut [i32; 8]) -> () {
                     _mm256_storeu_si256(to.as_mut_ptr().cast(), x)
                 }
-                fn sub_i32(self, a: __m256i, b: __m256i) -> __m256i { _mm256_sub_epi32(a, b) }
-                fn and(self, a: __m256i, b: __m256i) -> __m256i { _mm256_and_si256(a, b) }
-                fn or(self, a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
-                fn shl32(self, x: __m256i, n: i32) -> __m256i {
-                    _mm256_sll_epi32(x, _mm_cvtsi32_si128(n))
-                }
-                fn shl16(self, x: __m256i, n: i32) -> __m256i {
-                    _mm256_sll_epi16(x, _mm_cvtsi32_si128(n))
-                }
-                fn shr16(self, x: __m256i, n: i32) -> __m256i {
-                    _mm256_srl_epi16(x, _mm_cvtsi32_si128(n))
-                }
-                fn sar16(self, x: __m256i, n: i32) -> __m256i {
-                    _mm256_sra_epi16(x, _mm_cvtsi32_si128(n))
-                }
-                fn dot_i16(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
-                    _mm256_add_epi32(acc, _mm256_madd_epi16(a, b))
-                }
             }
-
-            #[inline(always)]
-            fn prefetch(self, bytes: &[u8]) {
-                for line in bytes.chunks(64) {
-                    // SAFETY: a hint, which reads nothing.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-                }
-            }
-
-            $($dots)*
         }
     };
 }
@@ -178,6 +207,9 @@ implement! { Avx2, false,
         self.runs::<N, RUN>(acc, w, a, self.splat_i32(0x0001_0001))
     }
     methods! {
+        fn dot_i16(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+            _mm256_add_epi32(acc, _mm256_madd_epi16(a, b))
+        }
         fn scale_u8(self, x: __m256i, n: usize) -> __m256i {
             // Each 16-bit lane is a product of its own for `madd`: (n, zero, n, zero).
             _mm256_shuffle_epi8(x, bytes_of_lanes(0x8000_8000, 0x0001_0001, n))
@@ -244,15 +276,15 @@ impl Avx2 {
 /// An order for `pshufb` that takes byte `n` of each 32-bit lane to where `to` has ones; `zero` has
 /// 0x80 where the result is to be 0.
 #[inline(always)]
-fn bytes_of_lanes(zero: u32, to: u32, n: usize) -> __m256i {
+pub(super) fn bytes_of_lanes(zero: u32, to: u32, n: usize) -> __m256i {
     let [a, b, c, d] = [0, 4, 8, 12].map(|lane| (zero | (to * (lane + n as u32))).cast_signed());
     // SAFETY: only called by methods whose `self` proves AVX2.
     unsafe { _mm256_setr_epi32(a, b, c, d, a, b, c, d) }
 }
 
-/// The dot products of both VNNI variants; `$dpbusd` is their instruction.
+/// The dot products of both VNNI variants; `$dpbusd` and `$dpwssd` are their instructions.
 macro_rules! implement_vnni {
-    ($token:ty, $has_32_registers:literal, $dpbusd:ident) => {
+    ($token:ty, $has_32_registers:literal, $dpbusd:ident, $dpwssd:ident) => {
         implement! { $token, $has_32_registers,
             #[inline(always)]
             fn dots<const N: usize, const RUN: usize>(
@@ -265,6 +297,9 @@ macro_rules! implement_vnni {
                 acc
             }
             methods! {
+                fn dot_i16(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+                    $dpwssd(acc, a, b)
+                }
                 fn scale_u8(self, x: __m256i, n: usize) -> __m256i {
                     _mm256_shuffle_epi8(x, bytes_of_lanes(0x8080_8000, 0x0000_0001, n))
                 }
@@ -300,5 +335,5 @@ macro_rules! implement_vnni {
     };
 }
 
-implement_vnni!(AvxVnni, false, _mm256_dpbusd_avx_epi32);
-implement_vnni!(Avx512, true, _mm256_dpbusd_epi32);
+implement_vnni!(AvxVnni, false, _mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32);
+implement_vnni!(Avx512, true, _mm256_dpbusd_epi32, _mm256_dpwssd_epi32);

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench kernels` measures; without `--bench` (as `cargo test` runs it) sizes are
 //! small and only show that everything runs. One thread; weights from memory for one token (GB/s),
-//! 64 tokens for many (MAC per cycle of the measured clock).
+//! and for several tokens MAC per cycle of the measured clock.
 
 use kernels::DType;
 use kernels::cpu::{Activations, Arena, GROUP, Isa, Kinds, PackedMatrix, ThreadPool};
@@ -23,12 +23,17 @@ const TYPES: [DType; 11] = [
     DType::F32,
 ];
 
+/// Batched decode and prefill.
+const TOKENS: [usize; 5] = [2, 4, 8, 16, 64];
+
 fn main() {
     let full = std::env::args().any(|arg| arg == "--bench");
     let (rows, cols) = if full { (32768, 2048) } else { (16, 256) };
     let clock = clock_hz(full);
     println!("weights [{rows}, {cols}], one thread, clock {:.2} GHz", clock / 1e9);
-    println!("{:6}{:10}{:>16}{:>16}{:>18}", "type", "", "1 token GB/s", "4 tokens", "64 tokens");
+    print!("{:6}{:10}{:>14}", "type", "", "1 token GB/s");
+    TOKENS.iter().for_each(|tokens| print!("{:>12}", format!("{tokens} MAC/c")));
+    println!();
     let mut pool = ThreadPool::new(2).expect("threads");
     for dtype in TYPES {
         let row_bytes = dtype.row_bytes(cols).expect("whole blocks");
@@ -45,14 +50,10 @@ fn main() {
                 let products = (tokens * groups * GROUP * cols) as f64;
                 products / (seconds(isa, &matrix, tokens, groups) * clock)
             };
-            println!(
-                "{:6}{:10}{:>16.1}{:>11.1} MAC/c{:>12.1} MAC/c",
-                dtype.name(),
-                format!("{isa:?}"),
-                matrix.bytes() as f64 / one / 1e9,
-                some(4, matrix.groups()),
-                some(64, 256),
-            );
+            print!("{:6}{:10}", dtype.name(), format!("{isa:?}"));
+            print!("{:>14.1}", matrix.bytes() as f64 / one / 1e9);
+            TOKENS.iter().for_each(|tokens| print!("{:>12.1}", some(*tokens, 256)));
+            println!();
         }
     }
 }
@@ -64,11 +65,11 @@ fn seconds(isa: Isa, matrix: &PackedMatrix, tokens: usize, groups: usize) -> f64
     let mut activations = Activations::new(tokens * cols, kinds);
     let x: Vec<f32> = (0..tokens * cols).map(|i| ((i % 97) as f32 - 48.0) / 48.0).collect();
     activations.fill(isa, &x, cols, kinds);
-    let mut out = vec![[0.0; GROUP]; tokens];
+    let mut out = vec![[0.0; GROUP]; 2 * tokens];
     let pass = |_| {
         let start = Instant::now();
-        for group in 0..groups {
-            matrix.product(isa, group, &activations, 0..tokens, &mut out);
+        for group in (0..groups).step_by(2) {
+            matrix.product(isa, group..group + 2, &activations, 0..tokens, &mut out);
             black_box(&mut out);
         }
         start.elapsed().as_secs_f64()

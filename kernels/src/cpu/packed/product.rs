@@ -1,0 +1,146 @@
+//! Products of some groups with some tokens: how they are cut into tiles.
+//!
+//! A tile is as many groups as a register holds, and a few tokens: what is unpacked of the weights
+//! serves all of these tokens, and each activation that is read all of these rows.
+
+#![allow(clippy::needless_range_loop, reason = "fixed counts are unrolled into registers")]
+
+use super::format::{Format, Input, split, with_format};
+use super::{GROUP, PackedMatrix};
+use crate::cpu::activations::{ActivationRows, Activations};
+use crate::cpu::simd::{Groups, GroupsTask, Isa};
+use std::ops::Range;
+
+/// Tokens that one pass over a group's weights serves.
+const TILE: usize = 4;
+
+impl PackedMatrix {
+    /// `out[g * tokens.len() + i][r] = row (8 * (groups.start + g) + r) . x[tokens.start + i]`, on
+    /// this thread. Pairs of groups are faster than single ones.
+    ///
+    /// Lanes of rows that the matrix does not have are 0.
+    ///
+    /// # Panics
+    /// If there are no such groups, `x` has other columns, no such tokens or was not filled with
+    /// [`PackedMatrix::kind`], or `out` is not one for each group and token.
+    pub fn product(
+        &self,
+        isa: Isa,
+        groups: Range<usize>,
+        x: &Activations,
+        tokens: Range<usize>,
+        out: &mut [[f32; GROUP]],
+    ) {
+        self.product_of(isa, groups, &x.view(), tokens, out);
+    }
+
+    #[inline]
+    pub(crate) fn product_of(
+        &self,
+        isa: Isa,
+        groups: Range<usize>,
+        x: &ActivationRows<'_>,
+        tokens: Range<usize>,
+        out: &mut [[f32; GROUP]],
+    ) {
+        assert_eq!(x.cols, self.cols, "activations are as long as the rows");
+        assert!(groups.end <= self.groups(), "groups {groups:?} of {}", self.groups());
+        assert_eq!(out.len(), groups.len() * tokens.len(), "one output for each group and token");
+        with_format!(self.dtype, T => {
+            let per_row = self.cols / T::DTYPE.block_len();
+            let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
+            isa.run_groups(Product::<T> { matrix: self, groups, x, per_row, out });
+        });
+    }
+}
+
+/// Some groups against some tokens.
+struct Product<'a, T: Format> {
+    matrix: &'a PackedMatrix,
+    groups: Range<usize>,
+    x: &'a [T::Input],
+    per_row: usize,
+    /// For each group, one for each token.
+    out: &'a mut [[f32; GROUP]],
+}
+
+impl<T: Format> GroupsTask for Product<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const G: usize, S: Groups<G>>(mut self, s: S) {
+        let mut done = 0;
+        // For one token memory is the bound, and one group after the other is read best.
+        if G > 1 && self.tokens() > 1 {
+            while done + G <= self.groups.len() {
+                self.all_tokens(s, done);
+                done += G;
+            }
+        }
+        for group in done..self.groups.len() {
+            self.all_tokens(s.one(), group);
+        }
+    }
+}
+
+impl<T: Format> Product<'_, T> {
+    fn tokens(&self) -> usize {
+        self.x.len() / self.per_row
+    }
+
+    /// `G` groups from the given one on against all tokens.
+    #[inline(always)]
+    fn all_tokens<const G: usize, S: Groups<G>>(&mut self, s: S, group: usize) {
+        let (tokens, mut first) = (self.tokens(), 0);
+        while S::HAS_32_REGISTERS && first + 2 * TILE <= tokens {
+            self.tile::<G, S, { 2 * TILE }>(s, group, first);
+            first += 2 * TILE;
+        }
+        while first + TILE <= tokens {
+            self.tile::<G, S, TILE>(s, group, first);
+            first += TILE;
+        }
+        match tokens - first {
+            0 => {}
+            1 => self.tile::<G, S, 1>(s, group, first),
+            2 => self.tile::<G, S, 2>(s, group, first),
+            _ => self.tile::<G, S, 3>(s, group, first),
+        }
+    }
+
+    /// The same against `M` tokens from `first` on.
+    #[inline(always)]
+    fn tile<const G: usize, S: Groups<G>, const M: usize>(
+        &mut self,
+        s: S,
+        group: usize,
+        first: usize,
+    ) {
+        let mut x: [&[T::Input]; M] = [&[]; M];
+        for (m, x) in x.iter_mut().enumerate() {
+            *x = &self.x[(first + m) * self.per_row..][..self.per_row];
+        }
+        let at = self.groups.start + group;
+        let mut planes = [[&[][..]; G]; 4];
+        for g in 0..G {
+            for (plane, of_group) in planes.iter_mut().zip(split::<T>(self.matrix.group(at + g))) {
+                plane[g] = of_group;
+            }
+        }
+        // Once is enough.
+        let next = if first == 0 { self.matrix.groups_from(at + G, G) } else { &[] };
+        let tokens = self.tokens();
+        let sums = T::product(s, planes, next, x);
+        let mut lanes = [[[0.0; GROUP]; G]; M];
+        for m in 0..M {
+            lanes[m] = s.lanes_of(sums[m]);
+        }
+        for g in 0..G {
+            let out = self.out[(group + g) * tokens + first..].first_chunk_mut::<M>();
+            let out = out.expect("the caller leaves M");
+            for m in 0..M {
+                out[m] = lanes[m][g];
+            }
+        }
+    }
+}
