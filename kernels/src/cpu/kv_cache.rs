@@ -173,10 +173,10 @@ impl<'a> KvLayer<'a> {
         self.keys[self.range(block, head)].as_chunks::<8>().0.as_chunks::<2>().0
     }
 
-    /// `[16][padded_dim]`, in vectors.
+    /// `[16][padded_dim]`, in pairs of vectors.
     #[inline(always)]
-    pub(crate) fn values(&self, block: u32, head: usize) -> &'a [[u16; 8]] {
-        self.values[self.range(block, head)].as_chunks::<8>().0
+    pub(crate) fn values(&self, block: u32, head: usize) -> &'a [[[u16; 8]; 2]] {
+        self.values[self.range(block, head)].as_chunks::<8>().0.as_chunks::<2>().0
     }
 }
 

@@ -113,7 +113,7 @@ fn project_heads() {
             let values = cache.layer(0).values(block, 0);
             for d in 0..dim {
                 assert_eq!(keys[d][place / 8][place % 8], f16::from_f32(key[d]).to_bits());
-                let found = values[place * dim / 8 + d / 8][d % 8];
+                let found = values[place * dim / 16 + d / 16][d / 8 % 2][d % 8];
                 assert_eq!(found, f16::from_f32(value[d]).to_bits());
             }
         }

@@ -70,6 +70,19 @@ impl Isa {
     }
 }
 
+impl Isa {
+    /// Runs `task` compiled for this instruction set, in the widest registers it has.
+    #[inline]
+    pub(crate) fn run_wide<T: WideTask>(self, task: T) -> T::Output {
+        match self.0 {
+            Level::Portable => task.run(Twice(portable::Portable)),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { x86::run_wide(level, task) },
+        }
+    }
+}
+
 impl fmt::Debug for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
@@ -87,6 +100,12 @@ pub(crate) trait Task {
 pub(crate) trait GroupsTask {
     type Output;
     fn run<const G: usize, S: Groups<G>>(self, s: S) -> Self::Output;
+}
+
+/// The same for work that is written in [`Wide`].
+pub(crate) trait WideTask {
+    type Output;
+    fn run<W: Wide>(self, w: W) -> Self::Output;
 }
 
 /// What does not depend on how many lanes there are. `F` is f32 in every lane; `I` is as many
@@ -224,6 +243,62 @@ pub(crate) trait Simd: Lanes {
     #[inline(always)]
     fn abs(self, x: Self::F) -> Self::F {
         self.max(x, self.sub(self.splat(0.0), x))
+    }
+}
+
+/// Sixteen f32 lanes in a row.
+pub(crate) trait Wide: Copy {
+    type V: Copy;
+    /// The same instructions on eight lanes.
+    type Eight: Simd;
+    /// Sums of so many queries, 8 at most, stay in registers.
+    const QUERIES: usize;
+
+    fn eight(self) -> Self::Eight;
+    fn splat(self, x: f32) -> Self::V;
+    fn load(self, from: &[f32; 16]) -> Self::V;
+    fn store(self, x: Self::V, to: &mut [f32; 16]);
+    /// Sixteen IEEE halves, as bits.
+    fn load_f16(self, from: &[[u16; 8]; 2]) -> Self::V;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+}
+
+/// Sixteen lanes in two registers of eight.
+#[derive(Clone, Copy, Debug)]
+struct Twice<S>(S);
+
+impl<S: Simd> Wide for Twice<S> {
+    type V = [S::F; 2];
+    type Eight = S;
+    const QUERIES: usize = 4;
+
+    #[inline(always)]
+    fn eight(self) -> S {
+        self.0
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> [S::F; 2] {
+        [self.0.splat(x); 2]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> [S::F; 2] {
+        let halves = from.as_chunks().0;
+        [self.0.load(&halves[0]), self.0.load(&halves[1])]
+    }
+    #[inline(always)]
+    fn store(self, x: [S::F; 2], to: &mut [f32; 16]) {
+        for (x, to) in x.into_iter().zip(to.as_chunks_mut().0) {
+            self.0.store(x, to);
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, [left, right]: &[[u16; 8]; 2]) -> [S::F; 2] {
+        [self.0.load_f16(left), self.0.load_f16(right)]
+    }
+    #[inline(always)]
+    fn fma(self, a: [S::F; 2], b: [S::F; 2], c: [S::F; 2]) -> [S::F; 2] {
+        [self.0.fma(a[0], b[0], c[0]), self.0.fma(a[1], b[1], c[1])]
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Simd`] in AVX2 instructions, with or without `vpdpbusd`.
 
 use super::x86_pair::Avx512Pair;
-use super::{GroupsTask, Lanes, Level, Simd, Task};
+use super::{GroupsTask, Lanes, Level, Simd, Task, Twice, WideTask};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C.
@@ -85,6 +85,29 @@ pub(super) unsafe fn run_groups<T: GroupsTask>(level: Level, task: T) -> T::Outp
             Level::Portable => task.run(super::portable::Portable),
             Level::Avx2 => avx2(task),
             Level::AvxVnni => avx_vnni(task),
+            Level::Avx512 => avx512(task),
+        }
+    }
+}
+
+/// Runs `task` compiled for `level`, in its widest registers.
+///
+/// # Safety
+/// The CPU must have what the level needs.
+pub(super) unsafe fn run_wide<T: WideTask>(level: Level, task: T) -> T::Output {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn avx2<T: WideTask>(task: T) -> T::Output {
+        task.run(Twice(Avx2(())))
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn avx512<T: WideTask>(task: T) -> T::Output {
+        task.run(Avx512Pair::new(Avx512(())))
+    }
+    // SAFETY: the caller vouches for the level, and each function needs no more than its level.
+    unsafe {
+        match level {
+            Level::Portable => task.run(Twice(super::portable::Portable)),
+            Level::Avx2 | Level::AvxVnni => avx2(task),
             Level::Avx512 => avx512(task),
         }
     }

@@ -3,7 +3,7 @@
 //! The lanes of each group are those of [`Avx512`], to the bit.
 
 use super::x86::{Avx512, bytes_of_lanes, methods};
-use super::{Groups, Lanes};
+use super::{Groups, Lanes, Wide};
 use std::arch::x86_64::*;
 
 /// Proof of what [`Avx512`] proves.
@@ -136,6 +136,29 @@ impl Groups<2> for Avx512Pair {
             _mm512_storeu_ps(lanes.as_mut_ptr().cast(), x);
             lanes
         }
+    }
+}
+
+impl Wide for Avx512Pair {
+    type V = __m512;
+    type Eight = Avx512;
+    const QUERIES: usize = 8;
+
+    #[inline(always)]
+    fn eight(self) -> Avx512 {
+        self.0
+    }
+
+    methods! {
+        fn splat(self, x: f32) -> __m512 { _mm512_set1_ps(x) }
+        fn load(self, from: &[f32; 16]) -> __m512 { _mm512_loadu_ps(from.as_ptr()) }
+        fn store(self, x: __m512, to: &mut [f32; 16]) -> () {
+            _mm512_storeu_ps(to.as_mut_ptr(), x)
+        }
+        fn load_f16(self, from: &[[u16; 8]; 2]) -> __m512 {
+            _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast()))
+        }
+        fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
     }
 }
 

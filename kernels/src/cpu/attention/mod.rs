@@ -4,20 +4,17 @@
 //! is computed by itself; partitions are then merged in their order (arXiv 2205.14135, 2307.08691).
 //! So the result of a row is the same to the bit whether partitions are computed by one thread in
 //! turn, or by several and merged afterwards, and whatever else the step contains.
-//! Query heads that share a key head are computed together: keys and values are read once for four.
+//! Query heads that share a key head are computed together: keys and values are read once for eight.
 
-use super::elementwise::{EXP_MIN, exp, soft_cap};
+mod partition;
+
+use self::partition::{Merge, PARTITION, Partition, TILE};
 use super::kv_cache::{BLOCK_POSITIONS, KvCache, KvLayer};
 use super::pool::{Cursor, Worker};
 use super::shared::Shared;
-use super::simd::{Isa, Simd, Task};
+use super::simd::Isa;
 use super::steps::Cpu;
 use std::ops::Range;
-
-/// Positions whose softmax is computed at once.
-const PARTITION: usize = 8 * BLOCK_POSITIONS;
-/// Queries that share one pass over keys and values.
-const TILE: usize = 4;
 
 /// Rows of a sequence in one item of work.
 const ROWS: usize = 8;
@@ -385,7 +382,7 @@ impl Step<'_> {
         });
         let table = &self.block_tables[tile.sequence.blocks.clone()][start / BLOCK_POSITIONS..];
         let mut sums = [(f32::NEG_INFINITY, 0.0); TILE];
-        self.isa.run(Partition {
+        self.isa.run_wide(Partition {
             layer: self.layer,
             head: tile.kv_head,
             table,
@@ -400,7 +397,7 @@ impl Step<'_> {
     }
 }
 
-/// Up to four queries of an item.
+/// Up to [`TILE`] queries of an item.
 struct TileOf<'a> {
     sequence: &'a AttentionSequence,
     kv_head: usize,
@@ -409,192 +406,5 @@ struct TileOf<'a> {
     queries: usize,
 }
 
-/// Softmax of some queries over one partition.
-struct Partition<'a> {
-    layer: KvLayer<'a>,
-    head: usize,
-    /// From the partition's first block on.
-    table: &'a [u32],
-    softcap: Option<f32>,
-    /// Positions within the partition that each query reads.
-    visible: &'a [Range<usize>],
-    queries: &'a [f32],
-    scores: &'a mut [[f32; PARTITION]],
-    values: &'a mut [f32],
-    sums: &'a mut [(f32, f32); TILE],
-}
-
-impl Task for Partition<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        match self.visible.len() {
-            1 => self.of::<S, 1>(s),
-            2 => self.of::<S, 2>(s),
-            3 => self.of::<S, 3>(s),
-            _ => self.of::<S, TILE>(s),
-        }
-    }
-}
-
-impl Partition<'_> {
-    #[inline(always)]
-    fn of<S: Simd, const Q: usize>(self, s: S) {
-        let (mut start, mut end) = (PARTITION, 0);
-        for visible in self.visible.iter().filter(|visible| !visible.is_empty()) {
-            (start, end) = (start.min(visible.start), end.max(visible.end));
-        }
-        let dim = self.layer.shape.padded_dim();
-        self.values[..Q * dim].fill(0.0);
-        if start >= end {
-            return;
-        }
-        let blocks = start / BLOCK_POSITIONS..end.div_ceil(BLOCK_POSITIONS);
-        for block in blocks.clone() {
-            let keys = self.layer.keys(self.table[block], self.head);
-            let at = block * BLOCK_POSITIONS;
-            scores::<S, Q>(s, keys, self.queries, self.softcap, at, self.scores);
-        }
-        let computed = blocks.start * BLOCK_POSITIONS..blocks.end * BLOCK_POSITIONS;
-        for q in 0..Q {
-            let visible = &self.visible[q];
-            if !visible.is_empty() {
-                self.scores[q][computed.start..visible.start].fill(f32::NEG_INFINITY);
-                self.scores[q][visible.end..computed.end].fill(f32::NEG_INFINITY);
-                self.sums[q] = softmax(s, &mut self.scores[q][computed.clone()]);
-            } else {
-                self.scores[q][computed.clone()].fill(0.0);
-            }
-        }
-        for block in blocks {
-            let values = self.layer.values(self.table[block], self.head);
-            let at = block * BLOCK_POSITIONS;
-            let positions = start.max(at)..end.min(at + BLOCK_POSITIONS);
-            add_values::<S, Q>(s, values, at, positions, self.scores, self.values);
-        }
-    }
-}
-
-/// Scores of one block's positions, to `scores[q][at..at + 16]`.
-#[inline(always)]
-fn scores<S: Simd, const Q: usize>(
-    s: S,
-    keys: &[[[u16; 8]; 2]],
-    queries: &[f32],
-    softcap: Option<f32>,
-    at: usize,
-    scores: &mut [[f32; PARTITION]],
-) {
-    let dim = keys.len();
-    let mut query = [&queries[..dim]; Q];
-    for (q, query) in query.iter_mut().enumerate() {
-        *query = &queries[q * dim..(q + 1) * dim];
-    }
-    let mut sums = [[s.splat(0.0); 2]; Q];
-    for (d, [left, right]) in keys.iter().enumerate() {
-        let (left, right) = (s.load_f16(left), s.load_f16(right));
-        for q in 0..Q {
-            let x = s.splat(query[q][d]);
-            sums[q] = [s.fma(x, left, sums[q][0]), s.fma(x, right, sums[q][1])];
-        }
-    }
-    for q in 0..Q {
-        let to = scores[q][at..at + BLOCK_POSITIONS].as_chunks_mut::<8>().0;
-        for (mut x, to) in sums[q].into_iter().zip(to) {
-            if let Some(cap) = softcap {
-                x = soft_cap(s, x, cap);
-            }
-            s.store(x, to);
-        }
-    }
-}
-
-/// Turns scores into `e^(score - maximum)`; returns the maximum and the sum. Not all are `-inf`.
-#[inline(always)]
-fn softmax<S: Simd>(s: S, scores: &mut [f32]) -> (f32, f32) {
-    let scores = scores.as_chunks_mut::<8>().0;
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for x in scores.iter() {
-        max = s.max(max, s.load(x));
-    }
-    let max = s.max_lane(max);
-    let mut sum = s.splat(0.0);
-    for x in scores {
-        let shifted = s.sub(s.load(x), s.splat(max));
-        let power = s.where_at_least(shifted, s.splat(EXP_MIN), exp(s, shifted));
-        sum = s.add(sum, power);
-        s.store(power, x);
-    }
-    (max, s.sum(sum))
-}
-
-/// Adds the weighted values of some positions of one block.
-#[inline(always)]
-fn add_values<S: Simd, const Q: usize>(
-    s: S,
-    values: &[[u16; 8]],
-    at: usize,
-    positions: Range<usize>,
-    weights: &[[f32; PARTITION]],
-    out: &mut [f32],
-) {
-    let vectors = values.len() / BLOCK_POSITIONS;
-    for pair in 0..vectors / 2 {
-        let mut sums = [[s.splat(0.0); 2]; Q];
-        for q in 0..Q {
-            let out = out.as_chunks::<8>().0;
-            let first = q * vectors + 2 * pair;
-            sums[q] = [s.load(&out[first]), s.load(&out[first + 1])];
-        }
-        for position in positions.clone() {
-            let first = (position - at) * vectors + 2 * pair;
-            let (left, right) = (s.load_f16(&values[first]), s.load_f16(&values[first + 1]));
-            for q in 0..Q {
-                let weight = s.splat(weights[q][position]);
-                sums[q] = [s.fma(weight, left, sums[q][0]), s.fma(weight, right, sums[q][1])];
-            }
-        }
-        for q in 0..Q {
-            let out = out.as_chunks_mut::<8>().0;
-            let first = q * vectors + 2 * pair;
-            s.store(sums[q][0], &mut out[first]);
-            s.store(sums[q][1], &mut out[first + 1]);
-        }
-    }
-}
-
-/// Adds a partition to the total of those before it. Each is (maximum, sum) and weighted values.
-struct Merge<'a> {
-    total: (&'a mut (f32, f32), &'a mut [f32]),
-    part: ((f32, f32), &'a [f32]),
-}
-
-impl Task for Merge<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _s: S) {
-        let ((max, sum), values) = self.part;
-        let (total, total_values) = self.total;
-        if max == f32::NEG_INFINITY {
-            return; // Nothing of this partition is visible.
-        }
-        if total.0 == f32::NEG_INFINITY {
-            *total = (max, sum);
-            let len = total_values.len();
-            total_values.copy_from_slice(&values[..len]);
-            return;
-        }
-        let new = total.0.max(max);
-        let (old_scale, scale) = ((total.0 - new).exp(), (max - new).exp());
-        *total = (new, total.1 * old_scale + sum * scale);
-        for (total, value) in total_values.iter_mut().zip(values) {
-            *total = *total * old_scale + value * scale;
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "attention_tests.rs"]
 mod tests;
