@@ -39,6 +39,14 @@ macro_rules! dense {
                 let weights = planes[0].map(|of| of.as_chunks::<$bytes>().0.as_chunks::<GROUP>().0);
                 let (pairs, len) = (weights.map(|of| of.as_chunks::<2>().0), weights[0].len());
                 let mut sums = [[s.splat(0.0); 2]; M];
+                // What is left of an odd length comes first: after the loop, compilers would keep
+                // two copies of the sums.
+                if len % 2 == 1 {
+                    let last = s.$load(each(weights, len - 1));
+                    for m in 0..M {
+                        sums[m][0] = s.mul(last, s.splat(x[m][len - 1]));
+                    }
+                }
                 for k in 0..pairs[0].len() {
                     prefetch::<G, S, Self>(s, next, 2 * k);
                     let pair = each(pairs, k);
@@ -47,12 +55,6 @@ macro_rules! dense {
                     for m in 0..M {
                         sums[m][0] = s.fma(even, s.splat(x[m][2 * k]), sums[m][0]);
                         sums[m][1] = s.fma(odd, s.splat(x[m][2 * k + 1]), sums[m][1]);
-                    }
-                }
-                if len % 2 == 1 {
-                    let last = s.$load(each(weights, len - 1));
-                    for m in 0..M {
-                        sums[m][0] = s.fma(last, s.splat(x[m][len - 1]), sums[m][0]);
                     }
                 }
                 let mut total = [s.splat(0.0); M];

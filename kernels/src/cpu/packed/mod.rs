@@ -39,6 +39,8 @@ pub struct PackedMatrix {
     dtype: DType,
     rows: usize,
     cols: usize,
+    /// Bytes of a group in `data`.
+    group_bytes: usize,
     data: Part,
 }
 
@@ -141,7 +143,7 @@ impl PackedMatrix {
                 }
             }
         });
-        Ok(PackedMatrix { dtype: stored, rows, cols, data })
+        Ok(PackedMatrix { dtype: stored, rows, cols, group_bytes, data })
     }
 
     /// The type the weights are kept in: that of the file, except for Q2_K and Q3_K.
@@ -211,14 +213,13 @@ impl PackedMatrix {
     }
 
     fn group(&self, group: usize) -> &[u8] {
-        let len = self.data.len() / self.groups();
-        &self.data[group * len..(group + 1) * len]
+        &self.data[group * self.group_bytes..(group + 1) * self.group_bytes]
     }
 
     /// The bytes of up to `count` groups from `first` on, as far as there are any.
     fn groups_from(&self, first: usize, count: usize) -> &[u8] {
-        let (len, all) = (self.data.len() / self.groups(), self.groups());
-        &self.data[first.min(all) * len..(first + count).min(all) * len]
+        let end = |group: usize| (group * self.group_bytes).min(self.data.len());
+        &self.data[end(first)..end(first + count)]
     }
 }
 

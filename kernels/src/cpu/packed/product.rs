@@ -49,7 +49,8 @@ impl PackedMatrix {
         with_format!(self.dtype, T => {
             let per_row = self.cols / T::DTYPE.block_len();
             let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
-            isa.run_groups(Product::<T> { matrix: self, groups, x, per_row, out });
+            let tokens = tokens.len();
+            isa.run_groups(Product::<T> { matrix: self, groups, x, tokens, per_row, out });
         });
     }
 }
@@ -59,6 +60,7 @@ struct Product<'a, T: Format> {
     matrix: &'a PackedMatrix,
     groups: Range<usize>,
     x: &'a [T::Input],
+    tokens: usize,
     per_row: usize,
     /// For each group, one for each token.
     out: &'a mut [[f32; GROUP]],
@@ -71,7 +73,7 @@ impl<T: Format> GroupsTask for Product<'_, T> {
     fn run<const G: usize, S: Groups<G>>(mut self, s: S) {
         let mut done = 0;
         // For one token memory is the bound, and one group after the other is read best.
-        if G > 1 && self.tokens() > 1 {
+        if G > 1 && self.tokens > 1 {
             while done + G <= self.groups.len() {
                 self.all_tokens(s, done);
                 done += G;
@@ -84,14 +86,10 @@ impl<T: Format> GroupsTask for Product<'_, T> {
 }
 
 impl<T: Format> Product<'_, T> {
-    fn tokens(&self) -> usize {
-        self.x.len() / self.per_row
-    }
-
     /// `G` groups from the given one on against all tokens.
     #[inline(always)]
     fn all_tokens<const G: usize, S: Groups<G>>(&mut self, s: S, group: usize) {
-        let (tokens, mut first) = (self.tokens(), 0);
+        let (tokens, mut first) = (self.tokens, 0);
         while S::HAS_32_REGISTERS && first + 2 * TILE <= tokens {
             self.tile::<G, S, { 2 * TILE }>(s, group, first);
             first += 2 * TILE;
@@ -129,14 +127,13 @@ impl<T: Format> Product<'_, T> {
         }
         // Once is enough.
         let next = if first == 0 { self.matrix.groups_from(at + G, G) } else { &[] };
-        let tokens = self.tokens();
         let sums = T::product(s, planes, next, x);
         let mut lanes = [[[0.0; GROUP]; G]; M];
         for m in 0..M {
             lanes[m] = s.lanes_of(sums[m]);
         }
         for g in 0..G {
-            let out = self.out[(group + g) * tokens + first..].first_chunk_mut::<M>();
+            let out = self.out[(group + g) * self.tokens + first..].first_chunk_mut::<M>();
             let out = out.expect("the caller leaves M");
             for m in 0..M {
                 out[m] = lanes[m][g];
