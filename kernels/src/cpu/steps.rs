@@ -8,7 +8,7 @@ use super::activations::{ActivationRows, Activations, Kinds};
 use super::elementwise::{Gate, GateActivation, SoftCap, rms_norm, rms_norm_in_place, rotate};
 use super::kv_cache::{KvCache, KvWriter};
 use super::packed::{GROUP, PackedMatrix};
-use super::pool::{Cursor, ThreadPool, Worker};
+use super::pool::{Shares, ThreadPool, Worker};
 use super::shared::Shared;
 use super::simd::Isa;
 use crate::reference::RopePairs;
@@ -138,15 +138,25 @@ impl Plan {
         Plan { groups, chunk, tokens, tokens_at_once: at_once }
     }
 
-    /// Calls `body(groups, tokens)`, at most `MAX_GROUPS` and `MAX_TOKENS`, for all that this
-    /// thread gets from `cursor`.
+    /// The parts of all threads.
+    fn shares(&self, threads: usize) -> Shares {
+        Shares::new(self.groups, self.chunk, threads)
+    }
+
+    /// Calls `body(groups, until, tokens)`, at most `MAX_GROUPS` and `MAX_TOKENS`, for all that
+    /// this thread gets of `shares`; groups up to `until` will mostly follow.
     #[inline]
-    fn each(&self, cursor: &Cursor, mut body: impl FnMut(Range<usize>, Range<usize>)) {
-        while let Some(chunk) = cursor.next(self.groups, self.chunk) {
+    fn each(
+        &self,
+        shares: &Shares,
+        worker: &Worker<'_>,
+        mut body: impl FnMut(Range<usize>, usize, Range<usize>),
+    ) {
+        while let Some((chunk, until)) = shares.next(worker, self.chunk) {
             for first in (0..self.tokens).step_by(self.tokens_at_once) {
                 let tokens = first..self.tokens.min(first + self.tokens_at_once);
                 for first in chunk.clone().step_by(MAX_GROUPS) {
-                    body(first..chunk.end.min(first + MAX_GROUPS), tokens.clone());
+                    body(first..chunk.end.min(first + MAX_GROUPS), until, tokens.clone());
                 }
             }
         }
@@ -247,10 +257,10 @@ impl ProjectHeads<'_> {
         let kinds = kinds_of([self.q.matrix, self.k.matrix, self.v.matrix]);
         self.activations.reshape(rows, width);
         let writer = self.activations.writer(kinds);
-        let cursor = Cursor::new();
         // One head after the other: all that follows the product needs no other.
         let plan = Plan::new(heads.iter().sum(), rows, width, threads);
         let plan = Plan { chunk: 1, ..plan };
+        let shares = plan.shares(threads);
         let heads_out = HeadsOut {
             queries: Shared::new(self.queries),
             query_heads: heads[0],
@@ -263,19 +273,25 @@ impl ProjectHeads<'_> {
             isa,
         };
         let parts = [(Role::Query, self.q), (Role::Key, self.k), (Role::Value, self.v)];
+        // A head's part, and the number of that part's first head.
+        let part_of = |head: usize| match head {
+            head if head < heads[0] => (parts[0], 0),
+            head if head < heads[0] + heads[1] => (parts[1], heads[0]),
+            _ => (parts[2], heads[0] + heads[1]),
+        };
         let input = self.input;
         cpu.run_with_scratch(|worker, scratch| {
+            let own = shares.own_start(worker);
+            let ((_, part), first) = part_of(own);
+            part.matrix.prefetch(isa, (own - first) * dim / GROUP, part.matrix.groups());
             input.write_share(worker, rows, scratch, isa, &writer);
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |head, tokens| {
-                let (part, head) = match head.start {
-                    h if h < heads[0] => (parts[0], h),
-                    h if h < heads[0] + heads[1] => (parts[1], h - heads[0]),
-                    h => (parts[2], h - heads[0] - heads[1]),
-                };
-                heads_out.compute(part, head, &x, tokens, scratch);
+            plan.each(&shares, worker, |head, until, tokens| {
+                let (part, first) = part_of(head.start);
+                let until = (until - first) * dim / GROUP;
+                heads_out.compute(part, head.start - first, until, &x, tokens, scratch);
             });
         });
     }
@@ -299,6 +315,7 @@ impl HeadsOut<'_> {
         &self,
         (role, part): (Role, Projection<'_>),
         head: usize,
+        until: usize,
         x: &ActivationRows<'_>,
         tokens: Range<usize>,
         scratch: &mut ThreadScratch,
@@ -310,7 +327,7 @@ impl HeadsOut<'_> {
         for first in of_head.clone().step_by(MAX_GROUPS) {
             let groups = first..of_head.end.min(first + MAX_GROUPS);
             let lanes = &mut scratch.left[..groups.len() * count];
-            part.matrix.product_of(isa, groups.clone(), x, tokens.clone(), lanes);
+            part.matrix.product_of(isa, groups.clone(), until, x, tokens.clone(), lanes);
             let groups = groups.start - of_head.start..groups.end - of_head.start;
             each_place(groups, 0..count, dim, lanes, |at, lanes| copy(lanes, &mut values[at]));
         }
@@ -384,15 +401,16 @@ impl AddProduct<'_> {
             }
             None => (None, hidden),
         };
-        let cursor = Cursor::new();
+        let shares = plan.shares(threads);
         cpu.run_with_scratch(|worker, scratch| {
+            matrix.prefetch(isa, shares.own_start(worker), matrix.groups());
             round_share(worker, input, cols, isa, &writer);
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |groups, tokens| {
+            plan.each(&shares, worker, |groups, until, tokens| {
                 let lanes = &mut scratch.left[..groups.len() * tokens.len()];
-                matrix.product_of(isa, groups.clone(), &x, tokens.clone(), lanes);
+                matrix.product_of(isa, groups.clone(), until, &x, tokens.clone(), lanes);
                 each_place(groups, tokens, width, lanes, |at, lanes| {
                     // SAFETY: one thread has a group for all tokens.
                     let out = unsafe { product.slice(at) };
@@ -450,17 +468,19 @@ impl GateUp<'_> {
         let writer = self.activations.writer(kinds_of([gate, up]));
         let plan = Plan::new(gate.groups(), rows, width, threads);
         let out = Shared::new(self.out);
-        let cursor = Cursor::new();
+        let shares = plan.shares(threads);
         cpu.run_with_scratch(|worker, scratch| {
+            gate.prefetch(isa, shares.own_start(worker), gate.groups());
+            up.prefetch(isa, shares.own_start(worker), up.groups());
             input.write_share(worker, rows, scratch, isa, &writer);
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |groups, tokens| {
+            plan.each(&shares, worker, |groups, until, tokens| {
                 let left = &mut scratch.left[..groups.len() * tokens.len()];
                 let right = &mut scratch.right[..groups.len() * tokens.len()];
-                gate.product_of(isa, groups.clone(), &x, tokens.clone(), left);
-                up.product_of(isa, groups.clone(), &x, tokens.clone(), right);
+                gate.product_of(isa, groups.clone(), until, &x, tokens.clone(), left);
+                up.product_of(isa, groups.clone(), until, &x, tokens.clone(), right);
                 isa.run(Gate { activation, gate: left, up: right });
                 each_place(groups, tokens, inner, right, |at, lanes| {
                     // SAFETY: one thread has a group for all tokens.
@@ -503,15 +523,16 @@ impl Logits<'_> {
         let writer = self.activations.writer(kinds_of([matrix]));
         let plan = Plan::new(matrix.groups(), rows, width, threads);
         let out = Shared::new(self.out);
-        let cursor = Cursor::new();
+        let shares = plan.shares(threads);
         cpu.run_with_scratch(|worker, scratch| {
+            matrix.prefetch(isa, shares.own_start(worker), matrix.groups());
             input.write_share(worker, rows, scratch, isa, &writer);
             worker.barrier();
             // SAFETY: after the barrier nobody writes them.
             let x = unsafe { writer.rows() };
-            plan.each(&cursor, |groups, tokens| {
+            plan.each(&shares, worker, |groups, until, tokens| {
                 let lanes = &mut scratch.left[..groups.len() * tokens.len()];
-                matrix.product_of(isa, groups.clone(), &x, tokens.clone(), lanes);
+                matrix.product_of(isa, groups.clone(), until, &x, tokens.clone(), lanes);
                 if let Some(cap) = softcap {
                     isa.run(SoftCap { cap, x: lanes });
                 }

@@ -216,10 +216,10 @@ impl PackedMatrix {
         &self.data[group * self.group_bytes..(group + 1) * self.group_bytes]
     }
 
-    /// The bytes of up to `count` groups from `first` on, as far as there are any.
-    fn groups_from(&self, first: usize, count: usize) -> &[u8] {
-        let end = |group: usize| (group * self.group_bytes).min(self.data.len());
-        &self.data[end(first)..end(first + count)]
+    /// The bytes of the groups from `first` to before `end`, as far as there are any.
+    fn groups_between(&self, first: usize, end: usize) -> &[u8] {
+        let at = |group: usize| (group * self.group_bytes).min(self.data.len());
+        &self.data[at(first)..at(end.max(first))]
     }
 }
 

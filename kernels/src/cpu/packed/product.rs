@@ -8,8 +8,11 @@
 use super::format::{Format, Input, split, with_format};
 use super::{GROUP, PackedMatrix};
 use crate::cpu::activations::{ActivationRows, Activations};
-use crate::cpu::simd::{Groups, GroupsTask, Isa};
+use crate::cpu::simd::{Groups, GroupsTask, Isa, Simd, Task};
 use std::ops::Range;
+
+/// Bytes between what is multiplied and what is fetched: what a core reads while memory answers.
+const LOOK_AHEAD: usize = 8 << 10;
 
 /// Tokens that one pass over a group's weights serves.
 const TILE: usize = 4;
@@ -31,14 +34,25 @@ impl PackedMatrix {
         tokens: Range<usize>,
         out: &mut [[f32; GROUP]],
     ) {
-        self.product_of(isa, groups, &x.view(), tokens, out);
+        let until = groups.end;
+        self.product_of(isa, groups, until, &x.view(), tokens, out);
     }
 
+    /// Asks for the memory of the first groups from `group` on, before `until`, which are to be
+    /// multiplied soon: as far ahead as a running product looks.
+    pub(crate) fn prefetch(&self, isa: Isa, group: usize, until: usize) {
+        let ahead = group + LOOK_AHEAD.div_ceil(self.group_bytes);
+        isa.run(Prefetch(self.groups_between(group, ahead.min(until))));
+    }
+
+    /// As [`PackedMatrix::product`]. The groups up to `until` are to follow on this thread: they are
+    /// fetched from memory meanwhile.
     #[inline]
     pub(crate) fn product_of(
         &self,
         isa: Isa,
         groups: Range<usize>,
+        until: usize,
         x: &ActivationRows<'_>,
         tokens: Range<usize>,
         out: &mut [[f32; GROUP]],
@@ -50,8 +64,23 @@ impl PackedMatrix {
             let per_row = self.cols / T::DTYPE.block_len();
             let x = &<T as Input>::of(x)[tokens.start * per_row..tokens.end * per_row];
             let tokens = tokens.len();
-            isa.run_groups(Product::<T> { matrix: self, groups, x, tokens, per_row, out });
+            let ahead = LOOK_AHEAD.div_ceil(self.group_bytes);
+            isa.run_groups(Product::<T> {
+                matrix: self, groups, ahead, until, x, tokens, per_row, out,
+            });
         });
+    }
+}
+
+/// Asks for memory.
+struct Prefetch<'a>(&'a [u8]);
+
+impl Task for Prefetch<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        s.prefetch(self.0);
     }
 }
 
@@ -59,6 +88,9 @@ impl PackedMatrix {
 struct Product<'a, T: Format> {
     matrix: &'a PackedMatrix,
     groups: Range<usize>,
+    /// The group so many after the one that is multiplied is fetched, before `until`.
+    ahead: usize,
+    until: usize,
     x: &'a [T::Input],
     tokens: usize,
     per_row: usize,
@@ -125,8 +157,10 @@ impl<T: Format> Product<'_, T> {
                 plane[g] = of_group;
             }
         }
+        let ahead = at + self.ahead.max(G);
         // Once is enough.
-        let next = if first == 0 { self.matrix.groups_from(at + G, G) } else { &[] };
+        let next = if first == 0 { ahead..self.until.min(ahead + G) } else { 0..0 };
+        let next = self.matrix.groups_between(next.start, next.end);
         let sums = T::product(s, planes, next, x);
         let mut lanes = [[[0.0; GROUP]; G]; M];
         for m in 0..M {
