@@ -30,8 +30,15 @@ fn main() {
     let full = std::env::args().any(|arg| arg == "--bench");
     let (rows, cols) = if full { (32768, 2048) } else { (16, 256) };
     let clock = clock_hz(full);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let read = read_bandwidth(1, full);
+    println!(
+        "plain reading: {:.1} GB/s, {:.1} on {cores} threads",
+        read,
+        read_bandwidth(cores, full)
+    );
     println!("weights [{rows}, {cols}], one thread, clock {:.2} GHz", clock / 1e9);
-    print!("{:6}{:10}{:>14}", "type", "", "1 token GB/s");
+    print!("{:6}{:10}{:>14}{:>9}", "type", "", "1 token GB/s", "of plain");
     TOKENS.iter().for_each(|tokens| print!("{:>12}", format!("{tokens} MAC/c")));
     println!();
     let mut pool = ThreadPool::new(2).expect("threads");
@@ -51,7 +58,8 @@ fn main() {
                 products / (seconds(isa, &matrix, tokens, groups) * clock)
             };
             print!("{:6}{:10}", dtype.name(), format!("{isa:?}"));
-            print!("{:>14.1}", matrix.bytes() as f64 / one / 1e9);
+            let rate = matrix.bytes() as f64 / one / 1e9;
+            print!("{rate:>14.1}{:>8.0}%", 100.0 * rate / read);
             TOKENS.iter().for_each(|tokens| print!("{:>12.1}", some(*tokens, 256)));
             println!();
         }
@@ -65,16 +73,52 @@ fn seconds(isa: Isa, matrix: &PackedMatrix, tokens: usize, groups: usize) -> f64
     let mut activations = Activations::new(tokens * cols, kinds);
     let x: Vec<f32> = (0..tokens * cols).map(|i| ((i % 97) as f32 - 48.0) / 48.0).collect();
     activations.fill(isa, &x, cols, kinds);
-    let mut out = vec![[0.0; GROUP]; 2 * tokens];
+    // One token's weights are fetched ahead within a call; many tokens take two groups at once.
+    let at_once = if tokens == 1 { groups } else { 2 };
+    let mut out = vec![[0.0; GROUP]; at_once * tokens];
     let pass = |_| {
         let start = Instant::now();
-        for group in (0..groups).step_by(2) {
-            matrix.product(isa, group..group + 2, &activations, 0..tokens, &mut out);
+        for group in (0..groups).step_by(at_once) {
+            matrix.product(isa, group..group + at_once, &activations, 0..tokens, &mut out);
             black_box(&mut out);
         }
         start.elapsed().as_secs_f64()
     };
     (0..5).map(pass).fold(f64::INFINITY, f64::min)
+}
+
+/// GB/s of reading memory in order, each thread a part of its own: the best of some passes.
+fn read_bandwidth(threads: usize, full: bool) -> f64 {
+    /// Some lines ahead, as the kernels ask for memory.
+    const AHEAD: usize = 8 << 10;
+    let len = if full { 512 << 20 } else { 1 << 20 };
+    let mut arena = Arena::new(len).expect("memory");
+    let mut memory = arena.part(len).expect("memory");
+    memory.fill(1);
+    let mut pool = ThreadPool::new(threads).expect("threads");
+    let pass = |_| {
+        let start = Instant::now();
+        pool.run(|worker| {
+            let own = &memory[worker.share(len / 64).start * 64..worker.share(len / 64).end * 64];
+            let mut sums = [0_u64; 8];
+            for line in own.as_chunks::<64>().0 {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                    // SAFETY: prefetching reads nothing, wherever it points.
+                    unsafe {
+                        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast())
+                    };
+                }
+                for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
+                    *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+                }
+            }
+            black_box(sums);
+        });
+        len as f64 / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..8).map(pass).fold(0.0, f64::max)
 }
 
 /// Cycles in a second, by a chain of dependent additions, one cycle each.

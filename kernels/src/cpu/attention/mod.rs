@@ -4,13 +4,14 @@
 //! is computed by itself; partitions are then merged in their order (arXiv 2205.14135, 2307.08691).
 //! So the result of a row is the same to the bit whether partitions are computed by one thread in
 //! turn, or by several and merged afterwards, and whatever else the step contains.
-//! Query heads that share a key head are computed together: keys and values are read once for eight.
+//! Query heads that share a key head are computed together, keys and values read once for eight.
 
 mod partition;
 
 use self::partition::{Merge, PARTITION, Partition, TILE};
+use super::hand_out::Cursor;
 use super::kv_cache::{BLOCK_POSITIONS, KvCache, KvLayer};
-use super::pool::{Cursor, Worker};
+use super::pool::Worker;
 use super::shared::Shared;
 use super::simd::Isa;
 use super::steps::Cpu;

@@ -24,7 +24,8 @@ mod tests;
 
 use super::activations::ActivationKind;
 use super::arena::{Arena, Part, part_bytes};
-use super::pool::{Cursor, ThreadPool};
+use super::hand_out::Cursor;
+use super::pool::ThreadPool;
 use super::shared::Shared;
 use crate::{DType, reference};
 use format::{Format, block_of, split, with_format};

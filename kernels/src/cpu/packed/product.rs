@@ -45,8 +45,8 @@ impl PackedMatrix {
         isa.run(Prefetch(self.groups_between(group, ahead.min(until))));
     }
 
-    /// As [`PackedMatrix::product`]. The groups up to `until` are to follow on this thread: they are
-    /// fetched from memory meanwhile.
+    /// As [`PackedMatrix::product`]. The groups up to `until` are to follow on this thread: they
+    /// are fetched from memory meanwhile.
     #[inline]
     pub(crate) fn product_of(
         &self,

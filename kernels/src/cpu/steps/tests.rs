@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::DType;
+use crate::cpu::elementwise::rotate;
 use crate::cpu::testing::Random;
-use crate::cpu::{Arena, KvShape};
-use crate::reference::{QuantizedRow, quantized_dot};
+use crate::cpu::{Activations, Arena, GateActivation, KvCache, KvShape};
+use crate::reference::{QuantizedRow, RopePairs, quantized_dot};
 use half::f16;
 
 const WIDTH: usize = 64;
