@@ -3,6 +3,7 @@
 //! Rounds are reported one by one, so that a noisy machine shows; what each workload is, `workload`
 //! says. Prompt-lookup is off: the ids are not text.
 
+mod copy;
 mod forward;
 mod profile;
 mod report;
@@ -18,7 +19,7 @@ use crate::config::StoreFlags;
 use crate::model::BLOCK_SIZE;
 use crate::registry::{DecoderLimits, open_decoder};
 
-use super::{load_model_config, pull};
+use super::{load_model_config, pull, runtime};
 use forward::Forward;
 use report::{Report, Series};
 use through_engine::ThroughEngine;
@@ -56,6 +57,10 @@ pub(crate) struct DecodeFlags {
     /// Only show where the time of a token goes: each step's share of prefill and decode
     #[arg(long, conflicts_with = "json")]
     profile: bool,
+    /// Only compare prompt lookup with plain decoding, on a file that is given back with one name
+    /// changed
+    #[arg(long, conflicts_with_all = ["json", "profile"])]
+    copy: bool,
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -87,9 +92,13 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
         [prompt, tokens, streams, long_prompt, rounds].into_iter().all(|count| count > 0),
         "all counts start at 1"
     );
-    let (config, entry) = load_model_config(flags.store.clone(), flags.model.clone())?;
+    let (mut config, entry) = load_model_config(flags.store.clone(), flags.model.clone())?;
     let files = pull::fetch(&entry, &config)?;
-    let threads = flags.threads.unwrap_or(config.threads);
+    config.threads = flags.threads.unwrap_or(config.threads);
+    if flags.copy {
+        return runtime()?.block_on(copy::print(&config, &entry, rounds));
+    }
+    let threads = config.threads;
     let long = long_prompt + STREAM_TOKENS;
     let blocks = |sequences: usize, len: usize| sequences * (len + 1).div_ceil(BLOCK_SIZE);
     let num_blocks = [

@@ -83,8 +83,7 @@ impl Report {
             }
         }
         let mut sorted = series.figures.clone();
-        sorted.sort_by(f64::total_cmp);
-        let figures = [median(&sorted), sorted[0], sorted[rounds - 1]];
+        let figures = [median(&mut sorted), sorted[0], sorted[rounds - 1]];
         let figures = figures.map(|figure| match series.unit {
             Unit::TokensPerSecond(_) => format!("{figure:10.1}"),
             Unit::Seconds => format!("{figure:10.4}"),
@@ -106,10 +105,11 @@ impl Report {
     }
 }
 
-/// Of sorted values, at least one.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+/// Of at least one value; sorts them.
+pub(super) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
 #[cfg(test)]
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn median_is_the_middle_or_the_mean_of_the_two_middles() {
-        assert_eq!(median(&[1.0, 2.0, 3.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 3.0, 4.0]), 2.5);
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 
     #[test]
