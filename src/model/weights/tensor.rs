@@ -82,12 +82,17 @@ impl Tensor {
         values
     }
 
-    /// Lets the system drop this tensor's file pages, as after packing it elsewhere.
+    /// Lets the system drop the file pages of a part of this tensor's bytes, as after packing it
+    /// elsewhere.
     ///
     /// The bytes stay readable: a later access reads them from the file again.
-    pub fn release_pages(&self) {
+    ///
+    /// # Panics
+    /// If the tensor has no such bytes.
+    pub fn release_pages(&self, part: Range<usize>) {
         if let Data::Mapped { map, range } = &self.data {
-            map.release(range.clone());
+            assert!(part.end <= range.len(), "{part:?} of {} bytes", range.len());
+            map.release(range.start + part.start..range.start + part.end);
         }
     }
 }

@@ -30,9 +30,13 @@ use super::shared::Shared;
 use crate::{DType, reference};
 use format::{Format, block_of, split, with_format};
 use std::fmt;
+use std::ops::Range;
 
 /// Rows in a group.
 pub const GROUP: usize = 8;
+
+/// About as much of a file is packed before it is released.
+const RELEASED_BYTES: usize = 1 << 20;
 
 /// A matrix `[rows, cols]` of one type, packed.
 #[derive(Debug)]
@@ -109,6 +113,23 @@ impl PackedMatrix {
         arena: &mut Arena,
         pool: &mut ThreadPool,
     ) -> Result<Self, PackError> {
+        Self::pack_and_release(dtype, rows, cols, bytes, arena, pool, |_| {})
+    }
+
+    /// The same, and calls `release` with each part of `bytes` that is not read any more: so a
+    /// mapped file and its packed form need not both be in memory.
+    ///
+    /// # Errors
+    /// As [`PackedMatrix::pack`].
+    pub fn pack_and_release(
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        bytes: &[u8],
+        arena: &mut Arena,
+        pool: &mut ThreadPool,
+        release: impl Fn(Range<usize>) + Sync,
+    ) -> Result<Self, PackError> {
         let row_bytes = dtype.row_bytes(cols).ok_or(PackError::RaggedRow(dtype, cols))?;
         let expected = row_bytes.checked_mul(rows).ok_or(PackError::ArenaFull)?;
         if bytes.len() != expected {
@@ -120,9 +141,11 @@ impl PackedMatrix {
         let groups = rows.div_ceil(GROUP);
         let mut data = arena.part(groups * group_bytes).ok_or(PackError::ArenaFull)?;
         let (cursor, shared) = (Cursor::new(), Shared::new(&mut data[..]));
+        let chunk = (RELEASED_BYTES / group_bytes).min(groups / (4 * pool.threads())).max(1);
         pool.run(|_| {
             let mut padded = vec![0; group_bytes];
-            while let Some(chunk) = cursor.next(groups, 4) {
+            while let Some(chunk) = cursor.next(groups, chunk) {
+                let read = chunk.start * GROUP * row_bytes..rows.min(chunk.end * GROUP) * row_bytes;
                 for group in chunk {
                     let first = group * GROUP;
                     let present = first..rows.min(first + GROUP);
@@ -142,6 +165,7 @@ impl PackedMatrix {
                     }
                     pack_group(stored, &padded, target);
                 }
+                release(read);
             }
         });
         Ok(PackedMatrix { dtype: stored, rows, cols, group_bytes, data })

@@ -4,6 +4,7 @@ use super::*;
 use crate::cpu::testing::Random;
 use crate::cpu::{Activations, Isa, Kinds};
 use crate::reference::{QuantizedRow, exact_dot, quantized_dot};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 const QUANTIZED: [DType; 9] = [
     DType::Q4_0,
@@ -253,6 +254,24 @@ fn unpacking_gives_the_bits_of_the_file() {
             }
             assert_eq!(found, expected, "{dtype} row {i}");
         }
+    }
+}
+
+#[test]
+fn every_byte_is_released_once() {
+    for rows in [1, 8, 3000] {
+        let (cols, mut pool) = (64, ThreadPool::new(2).unwrap());
+        let bytes = vec![0; rows * DType::Q8_0.row_bytes(cols).unwrap()];
+        let size = PackedMatrix::arena_bytes(DType::Q8_0, rows, cols).unwrap();
+        let mut arena = Arena::new(size).unwrap();
+        let released: Vec<AtomicU8> = bytes.iter().map(|_| AtomicU8::new(0)).collect();
+        let release = |part: Range<usize>| {
+            released[part].iter().for_each(|count| _ = count.fetch_add(1, Ordering::Relaxed));
+        };
+        let (dtype, arena) = (DType::Q8_0, &mut arena);
+        PackedMatrix::pack_and_release(dtype, rows, cols, &bytes, arena, &mut pool, release)
+            .unwrap();
+        assert!(released.iter().all(|count| count.load(Ordering::Relaxed) == 1));
     }
 }
 

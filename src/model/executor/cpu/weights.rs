@@ -121,17 +121,16 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn matrix(&mut self, tensor: &Tensor) -> Result<PackedMatrix, ModelError> {
-        let packed = PackedMatrix::pack(
+        PackedMatrix::pack_and_release(
             tensor.dtype,
             tensor.rows,
             tensor.cols,
             tensor.bytes(),
             &mut self.arena,
             self.cpu.pool(),
+            |read| tensor.release_pages(read),
         )
-        .map_err(|error| ModelError::Executor(format!("{tensor:?}: {error}")))?;
-        tensor.release_pages();
-        Ok(packed)
+        .map_err(|error| ModelError::Executor(format!("{tensor:?}: {error}")))
     }
 
     fn heads(
