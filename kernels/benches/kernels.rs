@@ -143,7 +143,14 @@ fn black_box_add(x: u64) -> u64 {
         unsafe { std::arch::asm!("add {0}, 1", inout(reg) x, options(nomem, nostack)) };
         x
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    {
+        let mut x = x;
+        // SAFETY: an addition to a register.
+        unsafe { std::arch::asm!("add {0}, {0}, 1", inout(reg) x, options(nomem, nostack)) };
+        x
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         black_box(x + 1)
     }

@@ -170,8 +170,12 @@ fn wait_for_start(state: &State, asleep: &AtomicBool, seen: usize) {
             spin_loop();
         }
     }
-    asleep.store(true, Ordering::SeqCst);
-    while !is_new() {
+    loop {
+        // Anew each time: a wake-up may have been meant for the region before, and took the mark.
+        asleep.store(true, Ordering::SeqCst);
+        if is_new() {
+            break;
+        }
         thread::park();
     }
     asleep.store(false, Ordering::SeqCst);
@@ -287,6 +291,23 @@ mod tests {
                 worker.barrier();
             });
         }
+    }
+
+    #[test]
+    fn late_wake_ups_do_no_harm() {
+        let mut pool = ThreadPool::new(2).unwrap();
+        let ran = AtomicUsize::new(0);
+        for _ in 0..3 {
+            thread::park_timeout(SPIN * 20);
+            // As when `run` comes to wake a thread that has done its part and sleeps again.
+            pool.shared.asleep[0].swap(false, Ordering::SeqCst);
+            pool.workers[0].thread().unpark();
+            thread::park_timeout(SPIN * 20);
+            pool.run(|_| {
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(ran.load(Ordering::Relaxed), 6);
     }
 
     #[test]

@@ -6,6 +6,20 @@
 //! are the same fused operations in the same order, lane by lane. A value of a type with [`Lanes`]
 //! is the proof that the CPU has the instructions.
 
+/// Safe methods out of bodies in intrinsics.
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+macro_rules! methods {
+    ($(fn $name:ident(self $(, $arg:ident: $type:ty)*) -> $output:ty $body:block)*) => {$(
+        #[inline(always)]
+        fn $name(self $(, $arg: $type)*) -> $output {
+            // SAFETY: `self` proves the instructions; arrays are as long as what is loaded.
+            unsafe { $body }
+        }
+    )*};
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -31,6 +45,12 @@ enum Level {
     /// AVX-512 F, BW, DQ, VL and VNNI: `vpdpbusd`, 32 registers and registers of sixteen lanes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// NEON, which every 64-bit Arm has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// The same with `sdot` (Armv8.2 dot products).
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Isa {
@@ -39,6 +59,8 @@ impl Isa {
         let mut all = vec![Level::Portable];
         #[cfg(target_arch = "x86_64")]
         all.extend(x86::available());
+        #[cfg(target_arch = "aarch64")]
+        all.extend(neon::available());
         all.into_iter().map(Isa).collect()
     }
 
@@ -55,6 +77,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
             level => unsafe { x86::run(level, task) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { neon::run(level, task) },
         }
     }
 
@@ -66,6 +91,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
             level => unsafe { x86::run_groups(level, task) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { neon::run_groups(level, task) },
         }
     }
 }
@@ -79,6 +107,9 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
             level => unsafe { x86::run_wide(level, task) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: only `available` makes an `Isa`, and it has asked the CPU.
+            level => unsafe { neon::run_wide(level, task) },
         }
     }
 }
@@ -138,8 +169,8 @@ pub(crate) trait Lanes: Copy {
     fn dot_i16(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
 
     /// `acc` plus, in each 32-bit lane, the sum over all N of four products `w * a`, `w` unsigned
-    /// and `a` signed bytes. `RUN` vectors may be summed in 16 bits: the caller vouches that
-    /// `RUN * 2 * max(w) * 127 <= 32767`.
+    /// of at most 127 and `a` signed bytes. `RUN` vectors may be summed in 16 bits: the caller
+    /// vouches that `RUN * 2 * max(w) * 127 <= 32767`. No `a` is -128.
     fn dots<const N: usize, const RUN: usize>(
         self,
         acc: Self::I,

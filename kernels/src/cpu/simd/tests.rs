@@ -186,3 +186,51 @@ fn operations_on_groups_are_the_same_everywhere() {
         }
     }
 }
+
+/// Results for numbers that have rules of their own.
+struct Edges<'a> {
+    halves: &'a [u16; 8],
+    left: &'a [f32; 8],
+    right: &'a [f32; 8],
+}
+
+impl Task for Edges<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<u32> {
+        let (wide, a, b) = (s.load_f16(self.halves), s.load(self.left), s.load(self.right));
+        let mut out = Vec::new();
+        for x in [wide, s.max(a, b), s.min(a, b), s.where_at_least(a, b, s.splat(-2.0))] {
+            let mut lanes = [0.0; 8];
+            s.store(x, &mut lanes);
+            out.extend(lanes.map(f32::to_bits));
+        }
+        // Also the middle between this half and the next, and a bit more.
+        for factor in [1.0, 1.0 + 1.0 / 2048.0, 1.0 + 1.0 / 2047.0] {
+            let mut narrow = [0; 8];
+            s.store_f16(s.mul(wide, s.splat(factor)), &mut narrow);
+            out.extend(narrow.map(u32::from));
+        }
+        let mut ties = [0; 32];
+        s.round_to_i8([s.splat(0.5), s.splat(1.5), s.splat(-2.5), s.splat(-126.5)], &mut ties);
+        out.extend(ties.map(|x| u32::from(x.cast_unsigned())));
+        out
+    }
+}
+
+#[test]
+fn edges_are_the_same_everywhere() {
+    const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
+    let left = [0.0, -0.0, NAN, 1.0, INF, -INF, 1e-40, NAN];
+    let right = [-0.0, 0.0, 1.0, NAN, 1.0, NAN, -1e-40, INF];
+    let numbers = (0..=u16::MAX).filter(|bits| !f16::from_bits(*bits).is_nan());
+    for halves in numbers.collect::<Vec<u16>>().as_chunks::<8>().0 {
+        let run = |isa: Isa| isa.run(Edges { halves, left: &left, right: &right });
+        let expected = run(Isa::available()[0]);
+        for isa in Isa::available() {
+            assert_eq!(run(isa), expected, "{isa:?} {halves:04x?}");
+        }
+    }
+}

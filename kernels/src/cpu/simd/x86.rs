@@ -113,19 +113,6 @@ pub(super) unsafe fn run_wide<T: WideTask>(level: Level, task: T) -> T::Output {
     }
 }
 
-/// Safe methods out of bodies in intrinsics.
-macro_rules! methods {
-    ($(fn $name:ident(self $(, $arg:ident: $type:ty)*) -> $output:ty $body:block)*) => {$(
-        #[inline(always)]
-        fn $name(self $(, $arg: $type)*) -> $output {
-            // SAFETY: `self` proves the instructions; arrays are as long as what is loaded.
-            unsafe { $body }
-        }
-    )*};
-}
-
-pub(super) use methods;
-
 /// Implements [`Simd`] for a token; what depends on the dot instruction is passed in.
 macro_rules! implement {
     ($token:ty, $has_32_registers:literal, $($dots:tt)*) => {

@@ -2,7 +2,7 @@
 //!
 //! The lanes of each group are those of [`Avx512`], to the bit.
 
-use super::x86::{Avx512, bytes_of_lanes, methods};
+use super::x86::{Avx512, bytes_of_lanes};
 use super::{Groups, Lanes, Wide};
 use std::arch::x86_64::*;
 
