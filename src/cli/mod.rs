@@ -64,10 +64,16 @@ enum Command {
     Ledger(ledger::LedgerCommand),
 }
 
+/// What a shell sees of a program that a closed pipe ended: 128 and the signal's number.
+const CLOSED_PIPE: i32 = 141;
+
 /// Runs the command that the program's arguments name.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let command = cli.command.unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+    if !matches!(command, Command::Serve(_)) {
+        end_with_the_reader();
+    }
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -75,6 +81,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Has a command whose output nobody reads any more, as in `mizan models | head -1`, end without a
+/// word. Rust ignores the signal for it, and `println!` panics instead.
+fn end_with_the_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {
+        Some(why) if why.starts_with("failed printing to stdout: Broken pipe") => {
+            std::process::exit(CLOSED_PIPE)
+        }
+        _ => report(panic),
+    }));
 }
 
 fn run(command: Command) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The commands as an operator types them, against the real binary and a data folder of their own.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -80,6 +80,18 @@ fn refusals_are_one_line_that_says_what_would_be_right() {
     }
     let refused = Shell::new().refused("ledger verify");
     assert!(refused.contains("there are no books"), "{refused}");
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_without_a_word() {
+    let shell = Shell::new();
+    let mut command = support::binary(shell.data.path());
+    command.arg("models").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
 }
 
 #[test]
