@@ -89,8 +89,6 @@ fn seconds(isa: Isa, matrix: &PackedMatrix, tokens: usize, groups: usize) -> f64
 
 /// GB/s of reading memory in order, each thread a part of its own: the best of some passes.
 fn read_bandwidth(threads: usize, full: bool) -> f64 {
-    /// Some lines ahead, as the kernels ask for memory.
-    const AHEAD: usize = 8 << 10;
     let len = if full { 512 << 20 } else { 1 << 20 };
     let mut arena = Arena::new(len).expect("memory");
     let mut memory = arena.part(len).expect("memory");
@@ -105,6 +103,8 @@ fn read_bandwidth(threads: usize, full: bool) -> f64 {
                 #[cfg(target_arch = "x86_64")]
                 {
                     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                    /// As far ahead as the kernels ask for memory.
+                    const AHEAD: usize = 8 << 10;
                     // SAFETY: prefetching reads nothing, wherever it points.
                     unsafe {
                         _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast())
