@@ -262,7 +262,8 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             both!(vbslq_f32(at_least, value, zero))
         }
         fn scale_exponent(self, x: F, n: I) -> F {
-            let (bits, exponent) = (both!(vreinterpretq_s32_f32(x)), n.map(|n| vshlq_n_s32::<23>(n)));
+            let exponent = n.map(|n| vshlq_n_s32::<23>(n));
+            let bits = both!(vreinterpretq_s32_f32(x));
             let bits = both!(vaddq_s32(bits, exponent));
             both!(vreinterpretq_f32_s32(bits))
         }
