@@ -111,7 +111,7 @@ fn candles(path: &Path, prompt: usize, tokens: usize, rounds: usize) -> Result<(
         rates.sort_by(f64::total_cmp);
         let [median, least, most] = [rates[rounds / 2], rates[0], rates[rounds - 1]];
         let name = format!("candle {name}");
-        println!("{name:14}{label:28}{median:10.1}{least:10.1}{most:10.1} tokens/s");
+        println!("{name:16}{label:26}{median:10.1}{least:10.1}{most:10.1} tokens/s");
     }
     Ok(())
 }
