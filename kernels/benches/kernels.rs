@@ -89,6 +89,8 @@ fn seconds(isa: Isa, matrix: &PackedMatrix, tokens: usize, groups: usize) -> f64
 
 /// GB/s of reading memory in order, each thread a part of its own: the best of some passes.
 fn read_bandwidth(threads: usize, full: bool) -> f64 {
+    /// As far ahead as the kernels ask for memory.
+    const AHEAD: usize = 8 << 10;
     let len = if full { 512 << 20 } else { 1 << 20 };
     let mut arena = Arena::new(len).expect("memory");
     let mut memory = arena.part(len).expect("memory");
@@ -100,16 +102,7 @@ fn read_bandwidth(threads: usize, full: bool) -> f64 {
             let own = &memory[worker.share(len / 64).start * 64..worker.share(len / 64).end * 64];
             let mut sums = [0_u64; 8];
             for line in own.as_chunks::<64>().0 {
-                #[cfg(target_arch = "x86_64")]
-                {
-                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                    /// As far ahead as the kernels ask for memory.
-                    const AHEAD: usize = 8 << 10;
-                    // SAFETY: prefetching reads nothing, wherever it points.
-                    unsafe {
-                        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast())
-                    };
-                }
+                prefetch(line.as_ptr().wrapping_add(AHEAD));
                 for (sum, word) in sums.iter_mut().zip(line.as_chunks::<8>().0) {
                     *sum = sum.wrapping_add(u64::from_le_bytes(*word));
                 }
@@ -119,6 +112,24 @@ fn read_bandwidth(threads: usize, full: bool) -> f64 {
         len as f64 / start.elapsed().as_secs_f64() / 1e9
     };
     (0..8).map(pass).fold(0.0, f64::max)
+}
+
+/// Asks for memory that is read soon, wherever `at` points.
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = at;
 }
 
 /// Cycles in a second, by a chain of dependent additions, one cycle each.
