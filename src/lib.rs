@@ -9,6 +9,7 @@ pub mod hub;
 pub mod ledger;
 pub mod metering;
 pub mod model;
+pub mod money;
 pub mod registry;
 pub mod telemetry;
 pub mod text;

@@ -21,6 +21,8 @@ use error::{Refusal, one_of};
 use model::RawModel;
 use value::Price;
 
+use crate::money::Fils;
+
 pub use error::CatalogError;
 pub use model::{ModelEntry, SamplingDefaults};
 pub use server::{Device, Host, Origin, ServerSettings, Speculation};
@@ -62,8 +64,8 @@ pub struct Pack {
     pub id: String,
     /// Whole credits.
     pub credits: i64,
-    /// Price in fils; 1 KWD = 1000 fils.
-    pub price_fils: i64,
+    /// What they cost.
+    pub price: Fils,
 }
 
 /// Rate limits of an account; `None` is no limit. Separate from credits, which never expire.
@@ -160,7 +162,7 @@ impl RawCatalog {
         let pack = |pack: RawPack| Pack {
             id: pack.id.into_inner(),
             credits: pack.credits.get() as i64,
-            price_fils: pack.price_kwd.0,
+            price: pack.price_kwd.0,
         };
         let mut plans: BTreeMap<String, Plan> =
             self.plans.into_iter().map(|(name, plan)| (name, plan.into())).collect();

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
+use crate::money::{Fils, ParseFilsError};
+
 /// 1024 bytes.
 pub const KIB: u64 = 1 << 10;
 /// 1024 KiB.
@@ -231,38 +233,28 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A price in fils (1 KWD = 1000 fils), read exactly from text such as `"2.000"`.
+/// A price, read exactly from text such as `"2.000"`.
 ///
 /// A TOML float is refused: `2.1` has no exact binary value, and money is never rounded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Price(pub(super) i64);
+pub(super) struct Price(pub(super) Fils);
 
 /// Dearer than this is taken for a slip: 1,000,000 KWD.
-const MAX_PRICE_FILS: i64 = 1_000_000_000;
+const MAX_PRICE: Fils = Fils(1_000_000_000);
 
 impl FromStr for Price {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) {
-            return Err(format!(
-                "\"{text}\" is not a price: write KWD with three decimals, such as \"2.000\""
-            ));
-        }
-        if fraction.len() > 3 {
-            return Err(format!(
-                "\"{text}\" has {} decimals: a price is whole fils, at most three, such as \
-                 \"2.000\"",
-                fraction.len()
-            ));
-        }
-        let fils = format!("{whole}{fraction:0<3}").parse().unwrap_or(i64::MAX);
-        match fils {
-            0 => Err("a price of 0 would give credits away: use a grant or a voucher".to_owned()),
-            1..=MAX_PRICE_FILS => Ok(Price(fils)),
-            _ => Err(format!("{text} KWD is out of range: a price is at most 1000000.000 KWD")),
+        match text.parse() {
+            Ok(Fils(0)) => {
+                Err("a price of 0 would give credits away: use a grant or a voucher".to_owned())
+            }
+            Ok(fils) if fils <= MAX_PRICE => Ok(Price(fils)),
+            Ok(_) | Err(ParseFilsError::TooLarge(_)) => {
+                Err(format!("{text} KWD is out of range: a price is at most {MAX_PRICE} KWD"))
+            }
+            Err(error) => Err(error.to_string()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mizan::catalog::{Catalog, Device, ModelEntry, Pack, Plan, Sha256Digest, Source, Tier};
+use mizan::money::Fils;
 
 /// What a file needs besides the lines under test, which come first so that lines count from 1.
 const TIERS: &str = "[tiers.standard]\ncredits_per_output_token = 1\n";
@@ -164,15 +165,15 @@ fn prices_are_whole_fils_and_never_floats() {
     }
     refused(
         &pack("\"2.0005\""),
-        "models.toml:4:13: \"2.0005\" has 4 decimals: a price is whole fils, at most three, such \
-         as \"2.000\"",
+        "models.toml:4:13: \"2.0005\" has 4 decimals: an amount is whole fils, at most three, \
+         such as \"2.000\"",
     );
     for wrong in ["", "2.", ".5", "-2.000", "2,000", "2 KWD", "1e3", "٢"] {
         refused(
             &pack(&format!("\"{wrong}\"")),
             &format!(
-                "models.toml:4:13: \"{wrong}\" is not a price: write KWD with three decimals, such \
-                 as \"2.000\""
+                "models.toml:4:13: \"{wrong}\" is not an amount: write KWD with three decimals, \
+                 such as \"2.000\""
             ),
         );
     }
@@ -187,7 +188,7 @@ fn prices_are_whole_fils_and_never_floats() {
     );
     let fils = |price: &str| {
         let text = format!("{}\n{TIERS}{MODEL}", pack(&format!("\"{price}\"")));
-        parse(&text).expect(price).packs[0].price_fils
+        parse(&text).expect(price).packs[0].price.0
     };
     assert_eq!(fils("2.000"), 2_000);
     assert_eq!(fils("2"), 2_000);
@@ -424,7 +425,7 @@ fn the_shipped_file_is_sound() {
     let catalog = Catalog::shipped();
     let rate = |tier: &str| catalog.tiers[tier].credits_per_output_token;
     assert_eq!((rate("standard"), rate("premium")), (1, 2));
-    let pack = |id: &str, credits, price_fils| Pack { id: id.to_owned(), credits, price_fils };
+    let pack = |id: &str, credits, fils| Pack { id: id.to_owned(), credits, price: Fils(fils) };
     assert_eq!(catalog.packs, [pack("starter", 5_000, 2_000), pack("value", 15_000, 5_000)]);
     assert!(catalog.plans.contains_key("default"));
 
