@@ -17,6 +17,7 @@ mod choice;
 mod connections;
 mod delivery;
 mod error;
+mod export;
 mod fields;
 mod generation;
 mod lifecycle;
@@ -26,6 +27,7 @@ mod observe;
 mod openai;
 mod operations;
 mod operator;
+mod receipts;
 mod replay;
 mod state;
 mod unsettled;
@@ -59,6 +61,8 @@ pub fn router(state: AppState) -> Router {
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
         .route("/generations/{id}", get(account::generation))
+        .route("/generations/{id}/receipt", get(receipts::generation))
+        .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)

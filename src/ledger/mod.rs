@@ -15,27 +15,45 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod backup;
 mod clock;
+mod dates;
 mod errors;
+mod export;
+mod files;
 mod hash;
 mod keys;
 mod lock;
 mod period;
 mod reader;
+mod receipt;
 mod recovery;
 mod reply;
+mod restore;
+mod server_keys;
 mod store;
 mod types;
 mod verify;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, ChainHead, backup};
 pub use clock::{Clock, SystemClock};
+pub use dates::{Day, ParseDayError};
 pub use errors::{
     AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, OpenError,
     Unavailable,
 };
+pub use export::{
+    Export, ExportError, ExportFormat, ExportQuery, ExportWhat, UnknownWord, export_file,
+};
 pub use keys::fresh_secret;
+pub use receipt::{
+    ChargeReceipt, Purchase, PurchaseReceipt, Receipt, ReceiptError, ReceiptRefused, SignedReceipt,
+    check_receipt,
+};
 pub use reply::Reply;
+pub use restore::{Replaced, Restore, RestoreError, Restored};
+pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
@@ -113,6 +131,7 @@ struct Inner {
     max_waiting: usize,
     gauges: Arc<Gauges>,
     readers: Readers,
+    keys: ServerKeys,
     clock: Arc<dyn Clock>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -133,6 +152,7 @@ impl Ledger {
     pub fn open(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = Lock::take(path)?;
         let mut conn = connection::writer(path)?;
+        let keys = ServerKeys::open(&ServerKeys::path_beside(path))?;
         let clock = options.clock;
         let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock))?;
         if recovered.closed > 0 {
@@ -143,6 +163,7 @@ impl Ledger {
         if let Some(finding) = report.findings.into_iter().next() {
             return Err(LedgerError::Damaged(finding));
         }
+        let last_seq = backup::chain_head(&conn)?.seq;
         let housekeeping = Housekeeping {
             checkpoint_rows: options.checkpoint_rows,
             idle: options.idle,
@@ -152,6 +173,8 @@ impl Ledger {
         let writer =
             Writer::new(conn, lock, recovered.boot, Arc::clone(&clock), housekeeping, receiver);
         let gauges = writer.gauges();
+        // Recovery ended with a commit that survives a power cut, and all before it with it.
+        gauges.durable_seq.store(last_seq, Ordering::SeqCst);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run())
@@ -162,6 +185,7 @@ impl Ledger {
                 max_waiting: options.queue.max(1),
                 gauges,
                 readers: Readers::new(path.to_owned()),
+                keys,
                 clock,
                 writer: Mutex::new(Some(thread)),
             }),
@@ -366,6 +390,16 @@ impl Ledger {
     /// Proves every invariant on every row. Reads the whole of the books: not for a task.
     pub fn verify(&self) -> Result<VerifyReport, LedgerError> {
         self.inner.readers.read(verify::everything)
+    }
+
+    /// The last link of the journal's chain.
+    pub fn chain_head(&self) -> Result<ChainHead, LedgerError> {
+        self.inner.readers.read(backup::chain_head)
+    }
+
+    /// The server's secrets.
+    pub fn server_keys(&self) -> &ServerKeys {
+        &self.inner.keys
     }
 
     /// Whether commands are still taken: false once writing failed or the books were shut down.

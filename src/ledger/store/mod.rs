@@ -103,6 +103,17 @@ fn is_broken_rule(error: &rusqlite::Error) -> bool {
     }
 }
 
+/// Writes a row as it is, so that the commit around it has something to write: one that survives a
+/// power cut then takes every earlier commit with it.
+pub(crate) fn write_again<E>(context: &Context<'_>) -> Outcome<(), E> {
+    context
+        .conn
+        .prepare_cached("UPDATE boot SET at_ms=at_ms WHERE id=?1")?
+        .execute([context.boot])
+        .and_then(exactly_one)?;
+    Ok(())
+}
+
 /// A statement that has to change exactly one row, or the command is undone.
 fn exactly_one(changed: usize) -> rusqlite::Result<()> {
     match changed {

@@ -11,12 +11,13 @@ mod tests;
 pub(super) use job::{Durability, Job, Message, job};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::backup::chain_head;
 use super::clock::{Clock, bounded_ms};
 use super::errors::Unavailable;
 use super::lock::Lock;
@@ -38,6 +39,8 @@ pub(super) struct Gauges {
     waiting: AtomicUsize,
     pub(super) commits: AtomicU64,
     pub(super) commands: AtomicU64,
+    /// Transfers up to this one survive a power cut.
+    pub(super) durable_seq: AtomicI64,
 }
 
 impl Gauges {
@@ -191,11 +194,17 @@ impl Writer {
         self.synchronous(if durable { Durability::PowerCut } else { Durability::Kill })?;
         let now_ms = bounded_ms(&*self.clock);
         let context = Context { conn: &self.conn, now_ms, boot: self.boot };
+        let written_before = self.conn.total_changes();
         self.step("BEGIN IMMEDIATE")?;
         for job in batch.iter_mut() {
             job.run(&context)?;
         }
         self.step("COMMIT")?;
+        // A commit without a change writes nothing, and so makes nothing before it last either.
+        if durable && self.conn.total_changes() > written_before {
+            let last_seq = chain_head(&self.conn)?.seq;
+            self.gauges.durable_seq.store(last_seq, Ordering::SeqCst);
+        }
         self.gauges.commits.fetch_add(1, Ordering::Relaxed);
         self.gauges.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
         batch.drain(..).for_each(|job| job.answer(Ok(())));

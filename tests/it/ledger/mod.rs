@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // A test's `unwrap` is an assertion.
 
+mod copies;
 mod crash;
+mod exports;
 mod hostile;
 mod limits;
 mod model;
 mod power_cut;
 mod races;
 mod reading;
+mod receipts;
 mod script;
 mod simulation;
 mod tampering;
