@@ -408,9 +408,10 @@ impl From<ReceiptError> for ApiError {
         match error {
             // Another account's request is as unknown as none, whose id the handler knows.
             ReceiptError::Unknown => Self::UnknownGeneration(String::new()),
-            ReceiptError::StillRunning | ReceiptError::NothingCharged | ReceiptError::Reversed => {
-                Self::Conflict(error.to_string())
-            }
+            ReceiptError::StillRunning
+            | ReceiptError::NothingCharged
+            | ReceiptError::NotPaid
+            | ReceiptError::Reversed => Self::Conflict(error.to_string()),
             ReceiptError::Unavailable(why) => Self::unavailable(&why),
             ReceiptError::Ledger(error) => error.into(),
         }

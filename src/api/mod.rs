@@ -13,6 +13,7 @@ mod account;
 mod admin;
 mod auth;
 mod body;
+mod books_metrics;
 mod choice;
 mod connections;
 mod delivery;

@@ -215,8 +215,9 @@ fn put_aside(books: &Path, kept: &Path) -> Result<(), RestoreError> {
     files::remove_if_there(&shm).map_err(io_error(&shm))
 }
 
+/// The prepared copy, and what SQLite and a migration put beside it.
 fn remove_database(path: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    for suffix in ["", "-wal", "-shm", "-journal", ".v1"] {
         files::remove_if_there(&beside(path, suffix))?;
     }
     Ok(())

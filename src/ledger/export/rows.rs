@@ -49,7 +49,8 @@ impl Export {
     ) -> rusqlite::Result<()> {
         let mut statement = conn.prepare_cached(
             "SELECT t.seq,t.at_ms,t.kind,f.name,o.name,t.amount,t.reason,t.actor,t.source,
-               t.reverses,t.hash,t.to_id
+               t.reverses,t.hash,t.to_id,
+               iif(f.kind IN('revenue','cash'),'fils','credits')
              FROM transfer t
                LEFT JOIN account f ON f.id=t.from_id LEFT JOIN account o ON o.id=t.to_id
              WHERE t.seq BETWEEN ?1 AND ?2 AND (?3 IS NULL OR ?3 IN(t.from_id,t.to_id))
@@ -81,7 +82,7 @@ impl Export {
                     word(row, 3)?,
                     word(row, 4)?,
                     Cell::Number(amount),
-                    Cell::Text("credits"),
+                    word(row, 12)?,
                     balance,
                     word(row, 6)?,
                     word(row, 7)?,

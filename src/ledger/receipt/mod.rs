@@ -21,7 +21,7 @@ use super::dates::rfc3339;
 use super::errors::{LedgerError, Unavailable};
 use super::server_keys::{ServerKeys, hex};
 use super::store::{self, Blob};
-use super::types::{AccountId, Credits, MeterId, MeterState};
+use super::types::{AccountId, MeterId, MeterState};
 use super::writer::Durability;
 use super::{Admission, Ledger};
 use crate::money::Fils;
@@ -131,6 +131,9 @@ pub enum ReceiptError {
     /// It cost nothing.
     #[error("the request cost nothing, so there is nothing to give a receipt for")]
     NothingCharged,
+    /// The top-up is not paid.
+    #[error("the top-up is not paid: its receipt is made when it is")]
+    NotPaid,
     /// What it cost was given back.
     #[error("what the request cost was given back, so there is no receipt for it")]
     Reversed,
@@ -140,25 +143,6 @@ pub enum ReceiptError {
     /// The ledger could not be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// What the journal does not say about a purchase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purchase {
-    /// The top-up's id.
-    pub request: String,
-    /// The account's name.
-    pub account: String,
-    /// The pack that was bought.
-    pub pack: String,
-    /// What was paid.
-    pub fils: Fils,
-    /// Through whom.
-    pub provider: String,
-    /// What the provider calls the payment.
-    pub reference: String,
-    /// The transfer that brought the credits.
-    pub seq: i64,
 }
 
 impl Ledger {
@@ -181,31 +165,17 @@ impl Ledger {
         Ok(sign(Receipt::Charge(receipt), self.server_keys()))
     }
 
-    /// The receipt for a purchase, of which the caller knows what the journal does not. Blocks.
-    pub fn purchase_receipt(&self, purchase: Purchase) -> Result<SignedReceipt, ReceiptError> {
-        let found = self.inner.readers.read(|conn| {
-            conn.prepare_cached(
-                "SELECT amount,seq,prev_hash,hash,at_ms FROM transfer
-                 WHERE seq=?1 AND kind='topup'",
-            )?
-            .query_row([purchase.seq], |row| Ok((row.get::<_, Credits>(0)?, link(row, 1)?)))
-            .optional()
-        })?;
-        let (credits, transfer) = found.ok_or(ReceiptError::Unknown)?;
-        self.make_durable(transfer.seq)?;
-        let receipt = Receipt::Purchase(PurchaseReceipt {
-            request: purchase.request,
-            account: purchase.account,
-            pack: purchase.pack,
-            credits: credits.0,
-            amount: purchase.fils.to_string(),
-            currency: "KWD".to_owned(),
-            provider: purchase.provider,
-            reference: purchase.reference,
-            transfer,
-            server_key: self.server_keys().public_key().id(),
-        });
-        Ok(sign(receipt, self.server_keys()))
+    /// The receipt for a top-up of this account that was paid. Blocks, as the other does.
+    pub fn purchase_receipt(
+        &self,
+        account: AccountId,
+        topup: [u8; 16],
+    ) -> Result<SignedReceipt, ReceiptError> {
+        let key_id = self.server_keys().public_key().id();
+        let found = self.inner.readers.read(|conn| purchase(conn, account, topup, key_id))?;
+        let receipt = found.ok_or(ReceiptError::Unknown)?.ok_or(ReceiptError::NotPaid)?;
+        self.make_durable(receipt.transfer.seq)?;
+        Ok(sign(Receipt::Purchase(receipt), self.server_keys()))
     }
 
     /// Returns when the transfer `seq`, and all before it, survive a power cut.
@@ -254,6 +224,40 @@ fn charge(
     .optional()
 }
 
+/// A top-up of the account; the receipt inside if it is paid.
+fn purchase(
+    conn: &Connection,
+    account: AccountId,
+    topup: [u8; 16],
+    server_key: String,
+) -> rusqlite::Result<Option<Option<PurchaseReceipt>>> {
+    conn.prepare_cached(
+        "SELECT a.name,p.pack,t.amount,p.fils,p.provider,
+           coalesce(p.provider_payment_id,p.provider_order_id,''),t.seq,t.prev_hash,t.hash,t.at_ms
+         FROM topup p JOIN account a ON a.id=p.account_id
+           LEFT JOIN transfer t ON t.kind='topup' AND t.source=p.id
+         WHERE p.id=?1 AND p.account_id=?2",
+    )?
+    .query_row(params![topup, account], |row| {
+        if row.get::<_, Option<i64>>(6)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(PurchaseReceipt {
+            request: hex(&topup),
+            account: row.get(0)?,
+            pack: row.get(1)?,
+            credits: row.get(2)?,
+            amount: Fils(row.get(3)?).to_string(),
+            currency: "KWD".to_owned(),
+            provider: row.get(4)?,
+            reference: row.get(5)?,
+            transfer: link(row, 6)?,
+            server_key,
+        }))
+    })
+    .optional()
+}
+
 /// `seq`, `prev_hash`, `hash` and `at_ms`, from the column `first` on.
 fn link(row: &Row<'_>, first: usize) -> rusqlite::Result<Link> {
     Ok(Link {
@@ -286,5 +290,51 @@ impl Receipt {
         let mut bytes = DOMAIN.as_bytes().to_vec();
         serde_json::to_writer(&mut bytes, self).expect("strings and numbers are JSON");
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LedgerOptions;
+    use crate::ledger::store::Failure;
+
+    /// The order and its transfer as rows: what moves them has tests of its own.
+    #[test]
+    fn a_paid_topup_has_a_receipt_for_its_own_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let ledger = Ledger::open(&path, LedgerOptions::default()).unwrap();
+        let account = ledger.create_account("alice", "default", "test").wait().unwrap();
+        let topup = [7; 16];
+        let sql = |sql: &'static str| {
+            let reply: super::super::Reply<Result<(), Unavailable>> =
+                ledger.submit(Durability::Kill, Admission::New, move |context| {
+                    context.conn.execute_batch(sql).map_err(Failure::Database)
+                });
+            reply.wait().unwrap();
+        };
+        sql("INSERT INTO topup(id,account_id,pack,fils,credits,state,provider,actor,created_ms,
+               expires_ms) SELECT unhex(replace(hex(zeroblob(16)),'00','07')),id,'small',2000,5000,
+               'pending','tap','test',0,1 FROM account WHERE name='alice'");
+        let refused = ledger.purchase_receipt(account, topup);
+        assert!(matches!(refused, Err(ReceiptError::NotPaid)), "{refused:?}");
+        sql("UPDATE topup SET state='paid',paid_ms=5,provider_payment_id='chg_1';
+             INSERT INTO transfer(seq,id,kind,from_id,to_id,amount,source,actor,at_ms,prev_hash,hash)
+             SELECT 1,zeroblob(16),'topup',1,account_id,credits,id,'test',0,zeroblob(32),
+               zeroblob(32) FROM topup");
+        let signed = ledger.purchase_receipt(account, topup).unwrap();
+        let text = serde_json::to_string(&signed).unwrap();
+        let Ok(Receipt::Purchase(receipt)) =
+            check_receipt(&text, &ledger.server_keys().public_key())
+        else {
+            panic!("{text}")
+        };
+        assert_eq!((receipt.credits, receipt.amount.as_str()), (5_000, "2.000"));
+        assert_eq!((receipt.provider.as_str(), receipt.reference.as_str()), ("tap", "chg_1"));
+        assert_eq!((receipt.pack.as_str(), receipt.transfer.seq), ("small", 1));
+        let other = ledger.create_account("bob", "default", "test").wait().unwrap();
+        let refused = ledger.purchase_receipt(other, topup);
+        assert!(matches!(refused, Err(ReceiptError::Unknown)), "{refused:?}");
     }
 }

@@ -14,6 +14,7 @@ mod meters;
 
 pub(crate) use accounts::{close_account, create_account};
 pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
+use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use journal::{Grant, TransferKind, grant};
@@ -42,6 +43,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now_ms: i64,
     /// This start of the server.
     pub(crate) boot: i64,
+    /// Whether paid ids outlive their meter.
+    pub(crate) keeps_ids: bool,
 }
 
 /// A command's result before it is committed.

@@ -7,14 +7,17 @@ mod crash;
 mod exports;
 mod hostile;
 mod limits;
+mod migrations;
 mod model;
 mod power_cut;
 mod races;
 mod reading;
 mod receipts;
+mod retention;
 mod script;
 mod simulation;
 mod tampering;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
