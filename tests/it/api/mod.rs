@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
 mod admin;
+mod books;
 mod connections;
 mod errors;
 mod hostile;
