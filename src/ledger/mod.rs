@@ -24,6 +24,7 @@ mod period;
 mod reader;
 mod recovery;
 mod reply;
+mod scopes;
 mod store;
 mod types;
 mod verify;
@@ -36,6 +37,7 @@ pub use errors::{
 };
 pub use keys::fresh_secret;
 pub use reply::Reply;
+pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
