@@ -226,6 +226,17 @@ pub enum LedgerError {
         /// The version this program reads.
         known: i64,
     },
+    /// A migration would break what refers to what; nothing was changed.
+    #[error(
+        "the books have schema {found} and can not be brought to {version}: rows refer to rows \
+         that are not there; run `mizan ledger verify` of the version that wrote them"
+    )]
+    Migration {
+        /// The file's schema version.
+        found: i64,
+        /// The version that was to be made.
+        version: i64,
+    },
     /// The books contradict themselves.
     #[error("the books are damaged, nothing was changed: {0}; restore a backup")]
     Damaged(Finding),

@@ -8,15 +8,17 @@
 //! ```
 //!
 //! Commands go through one writer thread and are answered once they are committed; reads have their
-//! own connections. Read `schema.sql` first, then `store`, which is all that commands do; `writer`
-//! is how they are committed, `recovery` what happens after a crash, `verify` the proof of it all.
+//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for, and
+//! `store`, which is all that commands do; `writer` is how they are committed, `recovery` what happens
+//! after a crash, `verify` the proof of it all.
 //!
-//! Never knows: text, models, HTTP, money. Stored token ids are opaque bytes.
+//! Never knows: text, models, HTTP, payment providers. Stored token ids are opaque bytes.
 
 #![deny(clippy::float_arithmetic)]
 
 mod clock;
 mod errors;
+mod handle;
 mod hash;
 mod keys;
 mod lock;
@@ -55,7 +57,7 @@ use std::time::Duration;
 use clock::bounded_ms;
 use lock::Lock;
 use reader::Readers;
-use store::{Context, Grant, NewKeyRow, Outcome, connection};
+use store::{Context, Outcome, connection};
 use writer::{Durability, Gauges, Housekeeping, Message, Writer, job};
 
 /// How a ledger is run.
@@ -168,206 +170,6 @@ impl Ledger {
                 writer: Mutex::new(Some(thread)),
             }),
         })
-    }
-
-    // ----- Commands of operators: survive a power cut once they are answered.
-
-    /// Creates an account without credits.
-    pub fn create_account(
-        &self,
-        name: &str,
-        plan: &str,
-        actor: &str,
-    ) -> Reply<Result<AccountId, AccountError>> {
-        let (name, plan, actor) = (name.to_owned(), plan.to_owned(), actor.to_owned());
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::create_account(context, &name, &plan, &actor)
-        })
-    }
-
-    /// Closes an account: it opens no meters any more. Open ones may finish. Idempotent.
-    pub fn close_account(
-        &self,
-        account: AccountId,
-        actor: &str,
-    ) -> Reply<Result<(), AccountError>> {
-        let actor = actor.to_owned();
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::close_account(context, account, &actor)
-        })
-    }
-
-    /// Makes a key. The answer is the only place its secret is ever seen.
-    pub fn create_key(
-        &self,
-        account: AccountId,
-        label: &str,
-        limit: Option<KeyLimit>,
-        actor: &str,
-    ) -> Reply<Result<NewKey, KeyError>> {
-        let secret = keys::fresh_secret();
-        let prefix = keys::prefix(&secret);
-        let row = NewKeyRow {
-            account,
-            label: label.to_owned(),
-            limit,
-            prefix: prefix.clone(),
-            secret_hash: keys::secret_hash(&secret),
-        };
-        let actor = actor.to_owned();
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::create_key(context, &row, &actor).map(|id| NewKey { id, secret, prefix })
-        })
-    }
-
-    /// Revokes a key: it opens no meters any more. Open ones may finish. Idempotent.
-    pub fn revoke_key(&self, key: KeyId, actor: &str) -> Reply<Result<(), KeyError>> {
-        let actor = actor.to_owned();
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::revoke_key(context, key, &actor)
-        })
-    }
-
-    /// Gives credits. Each call is a grant of its own; see [`Ledger::grant_once`].
-    pub fn grant(
-        &self,
-        account: AccountId,
-        credits: Credits,
-        reason: &str,
-        actor: &str,
-    ) -> Reply<Result<Balance, GrantError>> {
-        let command = keys::fresh_id(bounded_ms(&*self.inner.clock));
-        self.submit_grant(account, credits, reason, actor, command)
-    }
-
-    /// Gives credits once for each `idempotency_key`: repeated, it answers and gives nothing.
-    pub fn grant_once(
-        &self,
-        idempotency_key: &str,
-        account: AccountId,
-        credits: Credits,
-        reason: &str,
-        actor: &str,
-    ) -> Reply<Result<Balance, GrantError>> {
-        self.submit_grant(account, credits, reason, actor, hash::command_id(idempotency_key))
-    }
-
-    fn submit_grant(
-        &self,
-        account: AccountId,
-        credits: Credits,
-        reason: &str,
-        actor: &str,
-        command: [u8; 16],
-    ) -> Reply<Result<Balance, GrantError>> {
-        let (reason, actor) = (reason.to_owned(), actor.to_owned());
-        let grant = Grant { account, credits, reason, actor, command };
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::grant(context, &grant)
-        })
-    }
-
-    // ----- The life of a meter: survives a kill of the process once it is answered.
-
-    /// Opens a meter if the balance and the key's limit can pay one token. Nothing is held.
-    pub fn open_meter(&self, request: MeterRequest) -> Reply<Result<MeterId, OpenError>> {
-        let meter = MeterId(keys::fresh_id(bounded_ms(&*self.inner.clock)));
-        self.submit(Durability::Kill, Admission::New, move |context| {
-            store::open_meter(context, meter, &request)
-        })
-    }
-
-    /// Pays the longest prefix of `groups` that balance and key limit afford, and stores its ids.
-    /// What it paid may be sent once this is answered, and nothing else. A group is paid whole or
-    /// not at all; if not even the first can be paid, that is the error.
-    ///
-    /// Every call is a charge of its own: do not repeat one that was answered.
-    pub fn charge(
-        &self,
-        meter: MeterId,
-        choice: u32,
-        groups: Vec<Vec<u32>>,
-    ) -> Reply<Result<Charged, ChargeError>> {
-        self.submit(Durability::Kill, Admission::InFlight, move |context| {
-            store::charge(context, meter, choice, &groups)
-        })
-    }
-
-    /// Ends a meter: what it used is spent. Idempotent; `finish_reason` is cut to 64 characters.
-    pub fn close_meter(
-        &self,
-        meter: MeterId,
-        finish_reason: &str,
-    ) -> Reply<Result<Closed, CloseError>> {
-        let finish_reason = finish_reason.to_owned();
-        self.submit(Durability::Kill, Admission::InFlight, move |context| {
-            store::close_meter(context, meter, &finish_reason)
-        })
-    }
-
-    /// Ends a meter, if it is open, and gives back what it used: for an answer that was not sent.
-    /// Its ids are deleted and its idempotency key is free. Idempotent; `reason` is cut to 200
-    /// characters.
-    pub fn reverse_meter(&self, meter: MeterId, reason: &str) -> Reply<Result<Closed, CloseError>> {
-        let reason = reason.to_owned();
-        self.submit(Durability::Kill, Admission::InFlight, move |context| {
-            store::reverse_meter(context, meter, &reason)
-        })
-    }
-
-    /// Removes the ids of some meters that closed before `before_ms`; call again while there is
-    /// more. The writer does this by itself when `retain_ids` is set.
-    pub fn purge_ids(&self, before_ms: i64) -> Reply<Result<Purged, Unavailable>> {
-        self.submit(Durability::Kill, Admission::New, move |context| {
-            store::purge_ids(context, before_ms, writer::PURGE_BATCH)
-        })
-    }
-
-    // ----- Reads: block for the moment they take.
-
-    /// The key with this secret, revoked or not.
-    pub fn find_key(&self, secret: &str) -> Result<Option<KeyInfo>, LedgerError> {
-        self.inner.readers.read(|conn| reader::find_key(conn, secret))
-    }
-
-    /// An account's keys.
-    pub fn keys(&self, account: AccountId) -> Result<Vec<KeyInfo>, LedgerError> {
-        self.inner.readers.read(|conn| reader::keys(conn, account))
-    }
-
-    /// What a key has spent; `None`: there is no such key.
-    pub fn key_usage(&self, key: KeyId) -> Result<Option<KeyUsage>, LedgerError> {
-        let now_ms = bounded_ms(&*self.inner.clock);
-        self.inner.readers.read(|conn| reader::key_usage(conn, key, now_ms))
-    }
-
-    /// Every account but the house's.
-    pub fn accounts(&self) -> Result<Vec<AccountInfo>, LedgerError> {
-        self.inner.readers.read(reader::accounts)
-    }
-
-    /// One account.
-    pub fn account(&self, account: AccountId) -> Result<Option<AccountInfo>, LedgerError> {
-        self.inner.readers.read(|conn| reader::account(conn, account))
-    }
-
-    /// What an account has had and has; `None`: there is no such account.
-    pub fn account_totals(&self, account: AccountId) -> Result<Option<AccountTotals>, LedgerError> {
-        self.inner.readers.read(|conn| reader::account_totals(conn, account))
-    }
-
-    /// One generation, if it is this account's.
-    pub fn generation(
-        &self,
-        account: AccountId,
-        meter: MeterId,
-    ) -> Result<Option<GenerationRecord>, LedgerError> {
-        self.inner.readers.read(|conn| reader::generation(conn, account, meter))
-    }
-
-    /// Proves every invariant on every row. Reads the whole of the books: not for a task.
-    pub fn verify(&self) -> Result<VerifyReport, LedgerError> {
-        self.inner.readers.read(verify::everything)
     }
 
     /// Whether commands are still taken: false once writing failed or the books were shut down.

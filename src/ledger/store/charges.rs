@@ -142,10 +142,11 @@ fn debit(
         .conn
         .prepare_cached(
             "UPDATE meter SET used=used+?2,output_tokens=output_tokens+?3,
-               period_used=iif(period_start_ms=?4,period_used,0)+?2,period_start_ms=?4
+               period_used=iif(period_start_ms=?4,period_used,0)+?2,period_start_ms=?4,
+               first_charge_ms=coalesce(first_charge_ms,?5)
              WHERE id=?1 AND state='open'",
         )?
-        .execute(params![meter, paid.cost, paid.tokens, allowance.start_ms])
+        .execute(params![meter, paid.cost, paid.tokens, allowance.start_ms, context.now_ms])
         .and_then(exactly_one)
 }
 

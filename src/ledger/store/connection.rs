@@ -11,8 +11,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::ledger::errors::LedgerError;
 
-/// Schema versions in order; the books' `user_version` says how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../schema.sql")];
+/// What fresh books are made of: the newest version. The books' `user_version` says which they have.
+const SCHEMA: &str = include_str!("../schema.sql");
+
+/// What brings books of version 1 to 2, and so on. Frozen once released: books out there had them.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/2.sql")];
 
 /// "Mizn": marks the file as ours.
 const APPLICATION_ID: i64 = 0x4d69_7a6e;
@@ -27,7 +30,6 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = open(path, flags)?;
     let found = schema_version(&conn, path)?;
-    conn.pragma_update(None, "foreign_keys", true)?;
     // Checkpoints are the writer's own: SQLite's automatic ones run inside somebody's commit.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -36,7 +38,11 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     if mode != "wal" {
         return Err(LedgerError::NoWal(path.to_owned()));
     }
-    migrate(&mut conn, found)?;
+    match found {
+        0 => create(&mut conn)?,
+        _ => migrate(&mut conn, path, found)?,
+    }
+    conn.pragma_update(None, "foreign_keys", true)?;
     Ok(conn)
 }
 
@@ -78,10 +84,10 @@ fn check_sqlite_version() -> Result<(), LedgerError> {
 }
 
 fn newest() -> i64 {
-    MIGRATIONS.len() as i64
+    MIGRATIONS.len() as i64 + 1
 }
 
-/// How many migrations the books have seen; an error unless they are ours, and not from the future.
+/// The books' version, 0 if they are empty; an error unless they are ours, and not from the future.
 fn schema_version(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let not_ours = |error: rusqlite::Error| match error.sqlite_error_code() {
@@ -101,16 +107,53 @@ fn schema_version(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     Ok(found)
 }
 
-/// Applies what is missing, each version in its own transaction.
-fn migrate(conn: &mut Connection, found: i64) -> Result<(), LedgerError> {
+/// Writes the schema into an empty file, in one transaction.
+fn create(conn: &mut Connection) -> Result<(), LedgerError> {
     conn.pragma_update(None, "synchronous", "FULL")?;
-    for (version, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+    let transaction = conn.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", newest())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Applies what is missing, each version in its own transaction. The books as they were are kept
+/// beside the new ones, as `ledger.db.v1`.
+fn migrate(conn: &mut Connection, path: &Path, found: i64) -> Result<(), LedgerError> {
+    if found == newest() {
+        return Ok(());
+    }
+    keep_copy(conn, path, found)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // Tables are made anew and renamed, which must not touch what refers to them.
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "legacy_alter_table", true)?;
+    for (version, sql) in (2_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+            return Err(LedgerError::Migration { found, version });
+        }
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
+        tracing::info!(version, "brought the books to a newer schema");
     }
+    conn.pragma_update(None, "legacy_alter_table", false)?;
+    Ok(())
+}
+
+/// A whole copy of the books, made once: an earlier try at the same migration may have left one.
+fn keep_copy(conn: &Connection, path: &Path, version: i64) -> Result<(), LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".v{version}"));
+    let copy = Path::new(&name);
+    let io = |source| LedgerError::Io { path: copy.to_owned(), source };
+    if copy.exists() {
+        std::fs::remove_file(copy).map_err(io)?;
+    }
+    create_private(copy)?;
+    conn.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
     Ok(())
 }
 

@@ -11,31 +11,59 @@ use crate::ledger::errors::{GrantError, Invalid};
 use crate::ledger::hash::{self, GENESIS, TransferFields};
 use crate::ledger::types::{AccountId, Balance, Credits};
 
-/// Where grants come from; the schema inserts it.
-const HOUSE_GRANTED: AccountId = AccountId(2);
+/// Where bought credits come from; the schema inserts it, as it does the next two.
+pub(super) const HOUSE_PAID: AccountId = AccountId(1);
 
-/// Where charges go; the schema inserts it.
+/// Where credits that nobody paid for come from.
+pub(super) const HOUSE_GRANTED: AccountId = AccountId(2);
+
+/// Where charges go.
 pub(super) const HOUSE_SPENT: AccountId = AccountId(3);
 
-/// Kinds of transfers there is code for. The schema knows the commercial ones too.
+/// What a transfer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TransferKind {
+    /// Credits of a paid order.
+    Topup,
+    /// The money of a paid order, in fils.
+    Payment,
+    /// Credits of a voucher.
+    Voucher,
     /// Credits from the operator.
     Grant,
+    /// Credits that the operator gives or takes because something was wrong.
+    Correction,
     /// A closed meter's charges.
     Spend,
-    /// A spend given back.
+    /// A spend given back, or a refund that the provider did not make.
     Reversal,
+    /// Credits taken back because their money is given back.
+    Refund,
+    /// The money given back, in fils.
+    Payout,
 }
 
 impl TransferKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Topup => "topup",
+            Self::Payment => "payment",
+            Self::Voucher => "voucher",
             Self::Grant => "grant",
+            Self::Correction => "correction",
             Self::Spend => "spend",
             Self::Reversal => "reversal",
+            Self::Refund => "refund",
+            Self::Payout => "payout",
         }
     }
+}
+
+/// The transfer that a reversal takes back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reversed {
+    pub(super) seq: i64,
+    pub(super) kind: TransferKind,
 }
 
 /// A transfer to be written.
@@ -46,23 +74,32 @@ pub(super) struct Movement<'a> {
     pub(super) to: AccountId,
     pub(super) amount: i64,
     pub(super) source: &'a [u8; 16],
-    pub(super) reverses: Option<i64>,
+    pub(super) reverses: Option<Reversed>,
     pub(super) actor: &'a str,
     pub(super) reason: Option<&'a str>,
 }
 
-/// Moves credits: both balances, and one hash-chained row that says so.
-pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite::Result<()> {
+impl Movement<'_> {
+    /// Whether a team's `credited` moves with its balance: what is used, or given back after use,
+    /// leaves it as it is.
+    fn is_brought(&self) -> bool {
+        let kind = self.reverses.map_or(self.kind, |reversed| reversed.kind);
+        kind != TransferKind::Spend
+    }
+}
+
+/// Moves credits or fils: both balances, and one hash-chained row that says so. Its `seq`.
+pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite::Result<i64> {
     let Movement { kind, from, to, amount, .. } = *movement;
-    let mut credit = context
-        .conn
-        .prepare_cached("UPDATE account SET balance=balance+?2,credited=credited+?3 WHERE id=?1")?;
+    let mut credit = context.conn.prepare_cached(
+        "UPDATE account SET balance=balance+?2,credited=credited+iif(kind='team',?3,0) WHERE id=?1",
+    )?;
+    let brought = if movement.is_brought() { amount } else { 0 };
     // A spend's account was debited charge by charge, while the meter was open.
     if kind != TransferKind::Spend {
-        credit.execute(params![from, -amount, 0]).and_then(exactly_one)?;
+        credit.execute(params![from, -amount, -brought]).and_then(exactly_one)?;
     }
-    let credited = if kind == TransferKind::Grant { amount } else { 0 };
-    credit.execute(params![to, amount, credited]).and_then(exactly_one)?;
+    credit.execute(params![to, amount, brought]).and_then(exactly_one)?;
 
     let last = context
         .conn
@@ -79,7 +116,7 @@ pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite
         to_id: to.0,
         amount,
         source: movement.source,
-        reverses: movement.reverses,
+        reverses: movement.reverses.map(|reversed| reversed.seq),
         actor: movement.actor,
         reason: movement.reason,
         at_ms: context.now_ms,
@@ -105,7 +142,8 @@ pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite
             fields.prev_hash,
             hash::transfer(&fields)
         ])
-        .and_then(exactly_one)
+        .and_then(exactly_one)?;
+    Ok(fields.seq)
 }
 
 /// Credits an operator gives.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::team;
-use super::journal::{HOUSE_SPENT, Movement, append};
+use super::journal::{HOUSE_SPENT, Movement, Reversed, append};
 use super::{
     Context, MAX_RATE, Outcome, TransferKind, check_amount, check_text, exactly_one, ids_by_choice,
     limit_of, refuse, shortened,
@@ -237,7 +237,8 @@ fn close_open(
             actor: SERVER,
             reason: None,
         },
-    )
+    )?;
+    Ok(())
 }
 
 fn reverse_closed(
@@ -264,7 +265,7 @@ fn reverse_closed(
         )?
         .execute(params![ending.key, ending.used, ending.period_start_ms, ending.period_used])
         .and_then(exactly_one)?;
-    let spend_seq = context
+    let seq = context
         .conn
         .prepare_cached("SELECT seq FROM transfer WHERE kind='spend' AND source=?1")?
         .query_row([meter], |row| row.get(0))?;
@@ -276,9 +277,10 @@ fn reverse_closed(
             to: ending.account,
             amount: ending.used,
             source: &meter.0,
-            reverses: Some(spend_seq),
+            reverses: Some(Reversed { seq, kind: TransferKind::Spend }),
             actor: SERVER,
             reason: Some(shortened(reason, 200)),
         },
-    )
+    )?;
+    Ok(())
 }

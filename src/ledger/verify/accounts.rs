@@ -8,10 +8,12 @@ use super::{Invariant, VerifyReport};
 pub(super) fn check(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(
         "WITH moved(account,amount,credited) AS (
-           SELECT to_id,sum(amount),sum(iif(kind IN('topup','voucher','grant'),amount,0))
-             FROM transfer GROUP BY to_id
+           SELECT t.to_id,sum(t.amount),sum(iif(t.kind IN('topup','voucher','grant','correction')
+               OR r.kind='refund',t.amount,0))
+             FROM transfer t LEFT JOIN transfer r ON r.seq=t.reverses GROUP BY t.to_id
            UNION ALL
-           SELECT from_id,-sum(amount),0 FROM transfer GROUP BY from_id
+           SELECT from_id,-sum(amount),-sum(iif(kind IN('refund','correction'),amount,0))
+             FROM transfer GROUP BY from_id
            UNION ALL
            SELECT account_id,-sum(used),0 FROM meter WHERE state='open' GROUP BY account_id)
          SELECT a.id,a.kind='team',a.balance,a.credited,
@@ -40,16 +42,21 @@ pub(super) fn check(conn: &Connection, report: &mut VerifyReport) -> rusqlite::R
     Ok(())
 }
 
-/// Nothing is made and nothing is lost.
+/// Nothing is made and nothing is lost, neither credits nor money.
 pub(super) fn check_sum(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
-    let sum: i64 = conn.query_row(
-        "SELECT (SELECT coalesce(sum(balance),0) FROM account)
-           +(SELECT coalesce(sum(used),0) FROM meter WHERE state='open')",
+    let (credits, fils): (i64, i64) = conn.query_row(
+        "SELECT coalesce(sum(iif(kind IN('revenue','cash'),0,balance)),0)
+             +(SELECT coalesce(sum(used),0) FROM meter WHERE state='open'),
+           coalesce(sum(iif(kind IN('revenue','cash'),balance,0)),0) FROM account",
         [],
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    if sum != 0 {
-        let what = format!("balances and open meters sum to {sum} instead of 0");
+    if credits != 0 {
+        let what = format!("balances and open meters sum to {credits} instead of 0");
+        report.found(Invariant::Sum, "books", what);
+    }
+    if fils != 0 {
+        let what = format!("revenue and cash sum to {fils} fils instead of 0");
         report.found(Invariant::Sum, "books", what);
     }
     Ok(())

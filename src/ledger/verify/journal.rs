@@ -70,12 +70,13 @@ fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<TransferFields<'a>> {
     })
 }
 
-/// Grants come from the house to a team; spends and reversals belong to a meter and mirror it.
+/// Each kind moves between its own two sides; spends and reversals belong to a meter or a refund and
+/// mirror it.
 pub(super) fn check_meanings(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(
         "SELECT t.seq,t.kind,f.kind,o.kind,t.amount,m.id,m.state,m.used,
-           t.from_id=m.account_id,t.to_id=m.account_id,
-           r.kind='spend' AND r.amount=t.amount AND r.source=t.source AND r.from_id=t.to_id
+           t.from_id=m.account_id,t.to_id=m.account_id,r.kind,
+           r.amount=t.amount AND r.source=t.source AND r.from_id=t.to_id AND r.to_id=t.from_id
          FROM transfer t
            LEFT JOIN account f ON f.id=t.from_id LEFT JOIN account o ON o.id=t.to_id
            LEFT JOIN meter m ON m.id=t.source AND t.kind IN('spend','reversal')
@@ -94,35 +95,48 @@ pub(super) fn check_meanings(conn: &Connection, report: &mut VerifyReport) -> ru
 fn wrong_meaning(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
     let word = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
     let (kind, from, to) = (word(1)?, word(2)?, word(3)?);
-    let amount: i64 = row.get(4)?;
-    let parties = match (kind, from, to) {
-        (Some("grant"), Some("granted"), Some("team")) => return Ok(None),
-        (Some("spend"), Some("team"), Some("spent"))
-        | (Some("reversal"), Some("spent"), Some("team")) => Ok(()),
-        _ => Err(format!("is a {kind:?} from {from:?} to {to:?}")),
+    let sides = [kind, from, to].map(Option::unwrap_or_default);
+    let reversed = match sides {
+        ["grant" | "voucher" | "correction", "granted", "team"]
+        | ["correction", "team", "granted"]
+        | ["topup", "paid", "team"]
+        | ["refund", "team", "paid"]
+        | ["payment", "revenue", "cash"]
+        | ["payout", "cash", "revenue"] => return Ok(None),
+        ["spend", "team", "spent"] => None,
+        ["reversal", "spent", "team"] => Some("spend"),
+        ["reversal", "paid", "team"] => Some("refund"),
+        _ => return Ok(Some(format!("is a {kind:?} from {from:?} to {to:?}"))),
     };
-    if let Err(what) = parties {
-        return Ok(Some(what));
+    let mirrors = row.get::<_, Option<bool>>(11)? == Some(true);
+    if reversed.is_some() && (!mirrors || word(10)? != reversed) {
+        return Ok(Some("does not mirror the transfer it reverses".to_owned()));
     }
+    match reversed {
+        Some("refund") => Ok(None),
+        _ => not_its_meters(row, reversed.is_some()),
+    }
+}
+
+/// What is wrong between a spend, or the reversal of one, and its meter.
+fn not_its_meters(row: &Row<'_>, is_reversal: bool) -> rusqlite::Result<Option<String>> {
     let Some(meter): Option<MeterId> = row.get(5)? else {
         return Ok(Some("belongs to no meter".to_owned()));
     };
-    let (state, used): (Option<&str>, i64) = (word(6)?, row.get(7)?);
+    let (amount, used): (i64, i64) = (row.get(4)?, row.get(7)?);
     if used != amount {
         return Ok(Some(format!("moves {amount} and meter {meter} used {used}")));
     }
-    let (payer, state_fits): (bool, bool) = match kind {
-        Some("spend") => (row.get(8)?, state != Some("open")),
-        _ => (row.get(9)?, state == Some("reversed")),
+    let state = row.get_ref(6)?.as_str_or_null()?.unwrap_or_default();
+    let (is_payers, state_fits): (bool, bool) = match is_reversal {
+        false => (row.get(8)?, state != "open"),
+        true => (row.get(9)?, state == "reversed"),
     };
-    if !payer {
+    if !is_payers {
         return Ok(Some(format!("is not with the account of meter {meter}")));
     }
     if !state_fits {
-        return Ok(Some(format!("does not fit meter {meter}, which is {}", state.unwrap_or("?"))));
-    }
-    if kind == Some("reversal") && row.get::<_, Option<bool>>(10)? != Some(true) {
-        return Ok(Some("does not mirror the spend it reverses".to_owned()));
+        return Ok(Some(format!("does not fit meter {meter}, which is {state}")));
     }
     Ok(None)
 }

@@ -57,7 +57,7 @@ impl fmt::Display for Finding {
 /// What was read, and what was wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Accounts read, the house's three included.
+    /// Accounts read, the house's included.
     pub accounts: u64,
     /// API keys read.
     pub keys: u64,

@@ -5,6 +5,7 @@
 mod crash;
 mod hostile;
 mod limits;
+mod migrations;
 mod model;
 mod power_cut;
 mod races;

@@ -49,8 +49,8 @@ const THIRD: &str = "(SELECT id FROM meter WHERE rowid=3)";
 fn a_changed_transfer() {
     for column in [
         "amount=amount+1",
-        "from_id=5",
-        "to_id=5",
+        "from_id=6",
+        "to_id=6",
         "kind='grant',reason='x'",
         "source=randomblob(16)",
         "id=randomblob(16)",
@@ -82,18 +82,18 @@ fn a_missing_or_added_transfer() {
 
 #[test]
 fn a_changed_account() {
-    check("UPDATE account SET balance=balance+1 WHERE id=4", Invariant::Balance, "account 4");
-    check("UPDATE account SET balance=-1 WHERE id=5", Invariant::Balance, "account 5");
-    check("UPDATE account SET credited=credited+1 WHERE id=4", Invariant::Balance, "account 4");
+    check("UPDATE account SET balance=balance+1 WHERE id=5", Invariant::Balance, "account 5");
+    check("UPDATE account SET balance=-1 WHERE id=6", Invariant::Balance, "account 6");
+    check("UPDATE account SET credited=credited+1 WHERE id=5", Invariant::Balance, "account 5");
     check("UPDATE account SET balance=balance-1 WHERE id=3", Invariant::Balance, "account 3");
     // Two that cancel out in the sum.
     check(
-        "UPDATE account SET balance=balance+iif(id=4,-9,9) WHERE id IN(4,5)",
+        "UPDATE account SET balance=balance+iif(id=5,-9,9) WHERE id IN(5,6)",
         Invariant::Balance,
-        "account 4",
+        "account 5",
     );
-    check("DELETE FROM account WHERE id=5", Invariant::Transfers, "transfer 2");
-    check("UPDATE account SET kind='nobody' WHERE id=5", Invariant::Transfers, "transfer 2");
+    check("DELETE FROM account WHERE id=6", Invariant::Transfers, "transfer 2");
+    check("UPDATE account SET kind='nobody' WHERE id=6", Invariant::Transfers, "transfer 2");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_changed_meter() {
     check(&third("output_tokens=2"), Invariant::Tokens, "meter #3");
     check(&third("credits_per_token=1"), Invariant::Tokens, "meter #3");
     check(&third("credits_per_token=1,output_tokens=6"), Invariant::Tokens, "meter #3");
-    check(&third("account_id=5"), Invariant::Transfers, "transfer 6");
+    check(&third("account_id=6"), Invariant::Transfers, "transfer 6");
     check(&third("key_id=2"), Invariant::KeyUsage, "meter #3");
     check(&third("state='open'"), Invariant::Transfers, "transfer 6");
     check(&third("state='reversed'"), Invariant::Transfers, "meter #3");
@@ -113,7 +113,7 @@ fn a_changed_meter() {
     check("UPDATE meter SET boot=boot-1 WHERE rowid=4", Invariant::OpenMeters, "meter #4");
     check("UPDATE meter SET output_tokens=0,used=0 WHERE rowid=4", Invariant::Tokens, "meter #4");
     check("DELETE FROM meter WHERE rowid=1", Invariant::Transfers, "transfer 3");
-    check("DELETE FROM meter WHERE rowid=4", Invariant::Balance, "account 4");
+    check("DELETE FROM meter WHERE rowid=4", Invariant::Balance, "account 5");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn changed_ids() {
 fn a_changed_key() {
     check("UPDATE api_key SET used=used+1 WHERE id=1", Invariant::KeyUsage, "key 1");
     check("UPDATE api_key SET period_used=0 WHERE id=1", Invariant::KeyUsage, "key 1");
-    check("UPDATE api_key SET account_id=5 WHERE id=1", Invariant::KeyUsage, "meter #1");
+    check("UPDATE api_key SET account_id=6 WHERE id=1", Invariant::KeyUsage, "meter #1");
     check("DELETE FROM api_key WHERE id=1", Invariant::KeyUsage, "meter #1");
 }
 
@@ -176,7 +176,7 @@ fn a_rewritten_link_breaks_the_next() {
 #[test]
 fn damaged_books_are_not_opened() {
     for sql in [
-        "UPDATE account SET balance=balance+1 WHERE id=4",
+        "UPDATE account SET balance=balance+1 WHERE id=5",
         "UPDATE transfer SET amount=11 WHERE seq=3",
         "DELETE FROM transfer WHERE seq=4",
     ] {

@@ -1,0 +1,106 @@
+//! Accounts, keys and grants.
+
+use crate::ledger::clock::bounded_ms;
+use crate::ledger::store::{self, Grant, NewKeyRow};
+use crate::ledger::writer::Durability;
+use crate::ledger::{
+    AccountError, AccountId, Admission, Balance, Credits, GrantError, KeyError, KeyId, KeyLimit,
+    Ledger, NewKey, Reply, hash, keys,
+};
+
+impl Ledger {
+    /// Creates an account without credits.
+    pub fn create_account(
+        &self,
+        name: &str,
+        plan: &str,
+        actor: &str,
+    ) -> Reply<Result<AccountId, AccountError>> {
+        let (name, plan, actor) = (name.to_owned(), plan.to_owned(), actor.to_owned());
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::create_account(context, &name, &plan, &actor)
+        })
+    }
+
+    /// Closes an account: it opens no meters any more. Open ones may finish. Idempotent.
+    pub fn close_account(
+        &self,
+        account: AccountId,
+        actor: &str,
+    ) -> Reply<Result<(), AccountError>> {
+        let actor = actor.to_owned();
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::close_account(context, account, &actor)
+        })
+    }
+
+    /// Makes a key. The answer is the only place its secret is ever seen.
+    pub fn create_key(
+        &self,
+        account: AccountId,
+        label: &str,
+        limit: Option<KeyLimit>,
+        actor: &str,
+    ) -> Reply<Result<NewKey, KeyError>> {
+        let secret = keys::fresh_secret();
+        let prefix = keys::prefix(&secret);
+        let row = NewKeyRow {
+            account,
+            label: label.to_owned(),
+            limit,
+            prefix: prefix.clone(),
+            secret_hash: keys::secret_hash(&secret),
+        };
+        let actor = actor.to_owned();
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::create_key(context, &row, &actor).map(|id| NewKey { id, secret, prefix })
+        })
+    }
+
+    /// Revokes a key: it opens no meters any more. Open ones may finish. Idempotent.
+    pub fn revoke_key(&self, key: KeyId, actor: &str) -> Reply<Result<(), KeyError>> {
+        let actor = actor.to_owned();
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::revoke_key(context, key, &actor)
+        })
+    }
+
+    /// Gives credits. Each call is a grant of its own; see [`Ledger::grant_once`].
+    pub fn grant(
+        &self,
+        account: AccountId,
+        credits: Credits,
+        reason: &str,
+        actor: &str,
+    ) -> Reply<Result<Balance, GrantError>> {
+        let command = keys::fresh_id(bounded_ms(&*self.inner.clock));
+        self.submit_grant(account, credits, reason, actor, command)
+    }
+
+    /// Gives credits once for each `idempotency_key`: repeated, it answers and gives nothing.
+    pub fn grant_once(
+        &self,
+        idempotency_key: &str,
+        account: AccountId,
+        credits: Credits,
+        reason: &str,
+        actor: &str,
+    ) -> Reply<Result<Balance, GrantError>> {
+        self.submit_grant(account, credits, reason, actor, hash::command_id(idempotency_key))
+    }
+
+    fn submit_grant(
+        &self,
+        account: AccountId,
+        credits: Credits,
+        reason: &str,
+        actor: &str,
+        command: [u8; 16],
+    ) -> Reply<Result<Balance, GrantError>> {
+        let (reason, actor) = (reason.to_owned(), actor.to_owned());
+        let grant = Grant { account, credits, reason, actor, command };
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::grant(context, &grant)
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! The life of a meter: opened, charged, closed or reversed.
+
+use crate::ledger::clock::bounded_ms;
+use crate::ledger::store;
+use crate::ledger::writer::{self, Durability};
+use crate::ledger::{
+    Admission, ChargeError, Charged, CloseError, Closed, Ledger, MeterId, MeterRequest, OpenError,
+    Purged, Reply, Unavailable, keys,
+};
+
+impl Ledger {
+    /// Opens a meter if the balance and the key's limit can pay one token. Nothing is held.
+    pub fn open_meter(&self, request: MeterRequest) -> Reply<Result<MeterId, OpenError>> {
+        let meter = MeterId(keys::fresh_id(bounded_ms(&*self.inner.clock)));
+        self.submit(Durability::Kill, Admission::New, move |context| {
+            store::open_meter(context, meter, &request)
+        })
+    }
+
+    /// Pays the longest prefix of `groups` that balance and key limit afford, and stores its ids.
+    /// What it paid may be sent once this is answered, and nothing else. A group is paid whole or
+    /// not at all; if not even the first can be paid, that is the error.
+    ///
+    /// Every call is a charge of its own: do not repeat one that was answered.
+    pub fn charge(
+        &self,
+        meter: MeterId,
+        choice: u32,
+        groups: Vec<Vec<u32>>,
+    ) -> Reply<Result<Charged, ChargeError>> {
+        self.submit(Durability::Kill, Admission::InFlight, move |context| {
+            store::charge(context, meter, choice, &groups)
+        })
+    }
+
+    /// Ends a meter: what it used is spent. Idempotent; `finish_reason` is cut to 64 characters.
+    pub fn close_meter(
+        &self,
+        meter: MeterId,
+        finish_reason: &str,
+    ) -> Reply<Result<Closed, CloseError>> {
+        let finish_reason = finish_reason.to_owned();
+        self.submit(Durability::Kill, Admission::InFlight, move |context| {
+            store::close_meter(context, meter, &finish_reason)
+        })
+    }
+
+    /// Ends a meter, if it is open, and gives back what it used: for an answer that was not sent.
+    /// Its ids are deleted and its idempotency key is free. Idempotent; `reason` is cut to 200
+    /// characters.
+    pub fn reverse_meter(&self, meter: MeterId, reason: &str) -> Reply<Result<Closed, CloseError>> {
+        let reason = reason.to_owned();
+        self.submit(Durability::Kill, Admission::InFlight, move |context| {
+            store::reverse_meter(context, meter, &reason)
+        })
+    }
+
+    /// Removes the ids of some meters that closed before `before_ms`; call again while there is
+    /// more. The writer does this by itself when `retain_ids` is set.
+    pub fn purge_ids(&self, before_ms: i64) -> Reply<Result<Purged, Unavailable>> {
+        self.submit(Durability::Kill, Admission::New, move |context| {
+            store::purge_ids(context, before_ms, writer::PURGE_BATCH)
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! Reads: each sees one commit, and blocks for the moment it takes.
+
+use crate::ledger::clock::bounded_ms;
+use crate::ledger::{
+    AccountId, AccountInfo, AccountTotals, GenerationRecord, KeyId, KeyInfo, KeyUsage, Ledger,
+    LedgerError, MeterId, VerifyReport, reader, verify,
+};
+
+impl Ledger {
+    /// The key with this secret, revoked or not.
+    pub fn find_key(&self, secret: &str) -> Result<Option<KeyInfo>, LedgerError> {
+        self.inner.readers.read(|conn| reader::find_key(conn, secret))
+    }
+
+    /// An account's keys.
+    pub fn keys(&self, account: AccountId) -> Result<Vec<KeyInfo>, LedgerError> {
+        self.inner.readers.read(|conn| reader::keys(conn, account))
+    }
+
+    /// What a key has spent; `None`: there is no such key.
+    pub fn key_usage(&self, key: KeyId) -> Result<Option<KeyUsage>, LedgerError> {
+        let now_ms = bounded_ms(&*self.inner.clock);
+        self.inner.readers.read(|conn| reader::key_usage(conn, key, now_ms))
+    }
+
+    /// Every account but the house's.
+    pub fn accounts(&self) -> Result<Vec<AccountInfo>, LedgerError> {
+        self.inner.readers.read(reader::accounts)
+    }
+
+    /// One account.
+    pub fn account(&self, account: AccountId) -> Result<Option<AccountInfo>, LedgerError> {
+        self.inner.readers.read(|conn| reader::account(conn, account))
+    }
+
+    /// What an account has had and has; `None`: there is no such account.
+    pub fn account_totals(&self, account: AccountId) -> Result<Option<AccountTotals>, LedgerError> {
+        self.inner.readers.read(|conn| reader::account_totals(conn, account))
+    }
+
+    /// One generation, if it is this account's.
+    pub fn generation(
+        &self,
+        account: AccountId,
+        meter: MeterId,
+    ) -> Result<Option<GenerationRecord>, LedgerError> {
+        self.inner.readers.read(|conn| reader::generation(conn, account, meter))
+    }
+
+    /// Proves every invariant on every row. Reads the whole of the books: not for a task.
+    pub fn verify(&self) -> Result<VerifyReport, LedgerError> {
+        self.inner.readers.read(verify::everything)
+    }
+}
