@@ -1,5 +1,5 @@
-//! Who is calling: `Authorization: Bearer KEY` -> the key's account.
-//! Promises: a key is looked up for every request, so a revoked one is refused at once.
+//! Who is calling, once `access` has let it in, and where its credentials are.
+//! Promises: an extractor gives what the table of `access` let in, and asks for nothing more.
 //! Never knows: what the caller may spend; the ledger decides that when a meter opens.
 
 use axum::extract::FromRequestParts;
@@ -7,9 +7,19 @@ use axum::http::{HeaderMap, header, request::Parts};
 
 use super::AppState;
 use super::error::ApiError;
+use super::operator::Operator;
 use crate::ledger::KeyInfo;
 
-/// The caller of an authenticated route.
+/// Who was let in, as the request carries it.
+#[derive(Clone, Debug)]
+pub(super) enum Principal {
+    /// An account's key.
+    Key(KeyInfo),
+    /// Whoever runs the server; it has no account.
+    Operator(Operator),
+}
+
+/// The caller of an account's route.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) key: KeyInfo,
@@ -25,14 +35,29 @@ impl Caller {
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let secret = bearer(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
-        let key = state.read_ledger(move |ledger| ledger.find_key(&secret)).await?;
-        match key {
-            Some(key) if !key.revoked => Ok(Self { key }),
-            Some(_) | None => Err(ApiError::InvalidKey),
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match parts.extensions.get() {
+            Some(Principal::Key(key)) => Ok(Self { key: key.clone() }),
+            Some(Principal::Operator(_)) | None => Err(wrong_row(parts)),
         }
     }
+}
+
+impl FromRequestParts<AppState> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match parts.extensions.get() {
+            Some(Principal::Operator(operator)) => Ok(*operator),
+            Some(Principal::Key(_)) | None => Err(wrong_row(parts)),
+        }
+    }
+}
+
+/// The table lets in somebody else than the handler serves: a bug, and nobody is served.
+fn wrong_row(parts: &Parts) -> ApiError {
+    tracing::error!(method = %parts.method, path = parts.uri.path(), "the wrong row of access");
+    ApiError::Internal
 }
 
 /// The credentials of a `Bearer` header, whose scheme is case-insensitive (RFC 9110, 11.1).

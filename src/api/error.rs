@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::limits::{PromptLimit, RateLimit};
 use crate::engine::SubmitError;
 use crate::ledger::{
     AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, OpenError,
-    ReceiptError, Unavailable,
+    ReceiptError, Scope, Unavailable,
 };
 use crate::registry::RegistryError;
 
@@ -56,6 +57,17 @@ pub enum ApiError {
         /// Tokens the model takes, prompt and answer together.
         context_length: usize,
     },
+    /// The prompt is larger than the account's plan ever takes.
+    #[error("{why}")]
+    PromptLimit {
+        /// The field that is too long.
+        param: &'static str,
+        /// Which bound of the plan.
+        why: PromptLimit,
+    },
+    /// The account's plan does not take it now.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimit),
     /// There is no `Authorization` header of the right form.
     #[error("no API key: send it as 'Authorization: Bearer KEY'")]
     MissingKey,
@@ -87,6 +99,15 @@ pub enum ApiError {
     /// The route is the operator's.
     #[error("only the operator may do this: send the operator's key")]
     NotOperator,
+    /// The route is an account's, which the operator has not got.
+    #[error("the operator's key opens the admin routes only: send an account's key")]
+    NotAnAccount,
+    /// The key may do other things only.
+    #[error("this key lacks the scope '{0}': use one that has it, or have one made")]
+    MissingScope(Scope),
+    /// The route is not in the table of who may call what, so nobody may.
+    #[error("this route is closed to everybody")]
+    ClosedRoute,
     /// The account is closed.
     #[error("the account of this key is closed")]
     AccountClosed,
@@ -174,6 +195,12 @@ impl<'a> Shape<'a> {
         Self { kind: "insufficient_quota", ..shape }
     }
 
+    /// 429: the request is right, and comes too soon.
+    fn too_soon(retry_after_secs: u32) -> Self {
+        let shape = Self::invalid(StatusCode::TOO_MANY_REQUESTS).code("rate_limit_exceeded");
+        Self { kind: "rate_limit_error", ..shape.retry_after(retry_after_secs) }
+    }
+
     /// 403: the key is valid, and may not do this.
     fn forbidden() -> Self {
         Self { kind: "permission_error", ..Self::invalid(StatusCode::FORBIDDEN) }
@@ -223,11 +250,19 @@ impl ApiError {
             Self::ContextLength { param, .. } => {
                 Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
             }
+            // The code by which clients know that they have to send less.
+            Self::PromptLimit { param, .. } => {
+                Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
+            }
+            Self::RateLimited(limit) => Shape::too_soon(limit.retry_after_secs()),
             Self::MissingKey => Shape::invalid(Status::UNAUTHORIZED).code("invalid_api_key"),
             Self::InvalidKey => Shape::invalid(Status::UNAUTHORIZED).code("invalid_api_key"),
             Self::OutOfCredits { .. } => Shape::quota("credit_balance_exhausted"),
             Self::KeyLimitReached { .. } => Shape::quota("key_limit_reached"),
             Self::NotOperator => Shape::forbidden(),
+            Self::NotAnAccount => Shape::forbidden(),
+            Self::MissingScope(_) => Shape::forbidden(),
+            Self::ClosedRoute => Shape::forbidden(),
             Self::AccountClosed => Shape::forbidden(),
             Self::UnknownModel(_) => {
                 Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
@@ -481,7 +516,15 @@ mod tests {
         check(credits, 402, "insufficient_quota", Some("credit_balance_exhausted"), None);
         let limit = KeyLimitReached { required: 2, balance: 1 };
         check(limit, 402, "insufficient_quota", Some("key_limit_reached"), None);
+        let limit = RateLimit::Concurrent { limit: 1 };
+        check(RateLimited(limit), 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
+        let too_long =
+            PromptLimit { param: "prompt", why: super::PromptLimit::Minute { tokens: 9, max: 8 } };
+        check(too_long, 400, invalid, Some("context_length_exceeded"), Some("prompt"));
         check(NotOperator, 403, "permission_error", None, None);
+        check(NotAnAccount, 403, "permission_error", None, None);
+        check(MissingScope(Scope::Billing), 403, "permission_error", None, None);
+        check(ClosedRoute, 403, "permission_error", None, None);
         check(AccountClosed, 403, "permission_error", None, None);
         check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
         check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);

@@ -20,11 +20,12 @@ use super::delivery::{
 };
 use super::error::ApiError;
 use super::lifecycle::Running;
+use super::limits::{Admission, RateLimit};
 use super::observe::Observer;
 use super::replay;
 use super::unsettled::Unsettled;
 use crate::engine::{SamplingParams, SequenceRequest};
-use crate::ledger::{CloseError, MeterRequest, OpenError};
+use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
 use crate::text::TextStream;
@@ -34,6 +35,8 @@ use crate::text::TextStream;
 pub(super) struct GenerationRequest {
     pub(super) model: Arc<LoadedModel>,
     pub(super) caller: Caller,
+    /// Its place among the account's requests, until the answer is made.
+    pub(super) admission: Admission,
     /// Each non-empty and short enough to leave room for a token.
     pub(super) prompts: Vec<Vec<u32>>,
     /// Answers to each prompt.
@@ -67,36 +70,78 @@ async fn run(
     running: Running,
     observer: Observer,
 ) {
-    let refused = match open_meter(&state, &request).await {
-        Ok(meter) => match submit(&request) {
-            Ok(choices) => {
-                let created = state.now_secs();
-                let unsettled = state.unsettled.clone();
-                let generation = Generation {
-                    request,
-                    choices,
-                    meter,
-                    outlet,
-                    running,
-                    observer,
-                    created,
-                    unsettled,
-                };
-                return generation.run().await;
-            }
-            Err(error) => {
-                // The request was never taken: its idempotency key stays free for another try.
-                settled(meter.abandon("refused").await);
-                error
-            }
-        },
-        Err(OpenError::Replay(meter)) => {
-            return replay::deliver(&state, &request, meter, &outlet).await;
+    let refused = match begin(&state, &request).await {
+        Ok((meter, choices)) => {
+            let created = state.now_secs();
+            let unsettled = state.unsettled.clone();
+            let generation = Generation {
+                request,
+                choices,
+                meter,
+                outlet,
+                running,
+                observer,
+                created,
+                unsettled,
+            };
+            return generation.run().await;
         }
-        Err(error) => error.into(),
+        Err(NotBegun::Stored(meter)) => {
+            return replay::deliver(&state, request, meter, &outlet).await;
+        }
+        Err(NotBegun::Refused(error)) => error,
     };
+    drop(request);
     // The handler may be gone, and then nobody needs to know.
     let _ = outlet.send(Delivery::Failed(refused)).await;
+}
+
+/// Why nothing is generated.
+#[derive(Debug)]
+enum NotBegun {
+    /// The answer is in the books, as this meter's.
+    Stored(MeterId),
+    Refused(ApiError),
+}
+
+impl From<OpenError> for NotBegun {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Replay(meter) => Self::Stored(meter),
+            error => Self::Refused(error.into()),
+        }
+    }
+}
+
+impl From<RateLimit> for NotBegun {
+    fn from(limit: RateLimit) -> Self {
+        Self::Refused(limit.into())
+    }
+}
+
+/// Counts the input, opens the meter and hands the sequences to the engine; or undoes what of it
+/// the books would show.
+async fn begin(
+    state: &AppState,
+    request: &GenerationRequest,
+) -> Result<(Meter, Vec<Choice>), NotBegun> {
+    let take_input = || request.admission.take_input(request.prompt_tokens());
+    // A stored answer computes no input, and whether there is one shows when the meter opens. All
+    // other requests are refused before they cost the books a row.
+    let may_be_stored = request.idempotency_key.is_some();
+    if !may_be_stored {
+        take_input()?;
+    }
+    let meter = open_meter(state, request).await?;
+    let taken = if may_be_stored { take_input() } else { Ok(()) };
+    match taken.map_err(ApiError::from).and_then(|()| submit(request)) {
+        Ok(choices) => Ok((meter, choices)),
+        Err(error) => {
+            // The request was never taken: its idempotency key stays free for another try.
+            settled(meter.abandon("refused").await);
+            Err(NotBegun::Refused(error))
+        }
+    }
 }
 
 async fn open_meter(state: &AppState, request: &GenerationRequest) -> Result<Meter, OpenError> {
@@ -295,12 +340,14 @@ impl Generation {
 
     /// An end without a complete answer.
     async fn abandon(self, reason: &str, error: Option<ApiError>) {
-        let Self { choices, meter, outlet, running, observer, .. } = self;
+        let Self { request, choices, meter, outlet, running, observer, .. } = self;
         drop(choices);
         let is_reversed = !meter.keeps_charges();
         let ended = settled(meter.abandon(reason).await);
         let reversed = ended.filter(|_| is_reversed).map_or(0, |closed| closed.credits.0);
         observer.ended(reason, reversed);
+        // The caller's next request finds the place of this one free.
+        drop(request);
         if let Some(error) = error {
             // Whoever hung up meanwhile misses nothing.
             let _ = outlet.send(Delivery::Failed(error)).await;
@@ -337,8 +384,11 @@ impl Generation {
         };
         let (receipt, confirmed) = Receipt::new();
         let summary = Box::new(Summary { finishes, usage, receipt });
+        let is_streamed = request.streamed;
+        // The caller's next request finds the place of this one free.
+        drop(request);
         let sent = outlet.send(Delivery::Ended(summary)).await;
-        if !request.streamed && (sent.is_err() || confirmed.await.is_err()) {
+        if !is_streamed && (sent.is_err() || confirmed.await.is_err()) {
             let reversed = closed.credits().0;
             settled(closed.reverse("disconnect").await);
             observer.ended("disconnect", reversed);

@@ -1,4 +1,5 @@
-//! What every request goes through: request id, panics, CORS, paths and methods that do not exist.
+//! What every request goes through: request id, panics, CORS, paths and methods that do not exist,
+//! then who may call and how often.
 //! Promises: each answer, however it came about, has an `x-request-id` and, if it is an error,
 //! OpenAI's shape.
 //! Never knows: what routes do.
@@ -14,8 +15,9 @@ use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::AppState;
 use super::error::ApiError;
+use super::limits::RATE_LIMIT_HEADERS;
+use super::{AppState, access, limits};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
@@ -24,9 +26,14 @@ pub(super) const CREDITS_BALANCE: HeaderName = HeaderName::from_static("x-credit
 /// A longer id of the caller's is not echoed: it goes into logs.
 const MAX_REQUEST_ID_CHARS: usize = 128;
 
-/// Puts the layers around `routes`; the last one here is the first that a request meets.
+/// Puts the layers around `routes`; the last one here is the first that a request meets. Those of
+/// routes alone know which one matched, and let paths and methods pass that do not exist.
 pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppState> {
     routes
+        // Here for the handlers, whose answer still gets its limits' headers; below for the layers.
+        .route_layer(CatchPanicLayer::custom(panicked))
+        .route_layer(from_fn_with_state(state.clone(), limits::enforce))
+        .route_layer(from_fn_with_state(state.clone(), access::authorize))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(state.config.max_body_bytes))
@@ -51,11 +58,13 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 /// Pages of the configured origins may call, with any header that they send.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let exposed = [REQUEST_ID, header::RETRY_AFTER, CREDITS_CHARGED, CREDITS_BALANCE];
+    let exposed = exposed.into_iter().chain(RATE_LIMIT_HEADERS.into_iter().flatten());
     CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER, CREDITS_CHARGED, CREDITS_BALANCE])
+        .expose_headers(exposed.collect::<Vec<_>>())
 }
 
 /// Echoes the caller's request id, or makes one; counts and logs the answer.

@@ -5,10 +5,11 @@
 //! sequences, the text and the meter, and has one exit; `openai` puts what that task delivers
 //! into OpenAI's shapes.
 //!
-//! Promises: every answer has a request id, every error OpenAI's shape; nothing is sent that was
-//! not charged before.
+//! Promises: every answer has a request id, every error OpenAI's shape; a route answers those whom
+//! the table in `access` names and nobody else; nothing is sent that was not charged before.
 //! Never knows: tensors, SQL, how tokens are made.
 
+mod access;
 mod account;
 mod admin;
 mod auth;
@@ -22,6 +23,7 @@ mod export;
 mod fields;
 mod generation;
 mod lifecycle;
+mod limits;
 mod middleware;
 mod native;
 mod observe;
@@ -41,7 +43,9 @@ use axum::{Extension, Router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 
+pub use access::{Access, ROUTES, Route};
 pub use error::ApiError;
+pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
 pub use state::AppState;
 

@@ -5,14 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-
-use super::AppState;
-use super::auth::bearer;
-use super::error::ApiError;
 
 /// The operator's key, as its SHA-256. Prints and parses as hexadecimal digits.
 #[derive(Clone)]
@@ -24,7 +18,7 @@ impl OperatorKey {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    fn matches(&self, secret: &str) -> bool {
+    pub(super) fn matches(&self, secret: &str) -> bool {
         // Both are digests, so neither length nor content of the secret shows in the time.
         self.0.ct_eq(&Self::of(secret).0).into()
     }
@@ -71,21 +65,6 @@ pub(super) struct ThroughControlSocket;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operator {
     pub(super) actor: &'static str,
-}
-
-impl FromRequestParts<AppState> for Operator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        if parts.extensions.get::<ThroughControlSocket>().is_some() {
-            return Ok(Self { actor: "operator on this machine" });
-        }
-        let secret = bearer(&parts.headers).ok_or(ApiError::MissingKey)?;
-        match &state.operator_key {
-            Some(key) if key.matches(secret) => Ok(Self { actor: "operator" }),
-            Some(_) | None => Err(ApiError::NotOperator),
-        }
-    }
 }
 
 #[cfg(test)]

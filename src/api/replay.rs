@@ -21,14 +21,16 @@ const MAX_SETTLING: Duration = Duration::from_secs(2);
 /// Delivers the answer of `meter` in one release for each choice.
 pub(super) async fn deliver(
     state: &AppState,
-    request: &GenerationRequest,
+    request: GenerationRequest,
     meter: MeterId,
     outlet: &Outlet,
 ) {
-    let deliveries = match stored(state, request, meter).await {
+    let deliveries = match stored(state, &request, meter).await {
         Ok(deliveries) => deliveries,
         Err(error) => vec![Delivery::Failed(error)],
     };
+    // The caller's next request finds the place of this one free.
+    drop(request);
     for delivery in deliveries {
         if outlet.send(delivery).await.is_err() {
             return;

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::lifecycle::Lifecycle;
+use super::limits::Limiter;
 use super::operator::OperatorKey;
 use super::unsettled::Unsettled;
 use crate::config::Config;
@@ -40,6 +41,8 @@ pub struct AppState {
     /// Without one, nobody is the operator over HTTP.
     pub(super) operator_key: Option<OperatorKey>,
     pub(super) lifecycle: Lifecycle,
+    /// What accounts have used of their plans.
+    pub(super) limiter: Limiter,
     /// Plain answers that may still be reversed.
     pub(super) unsettled: Unsettled,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
@@ -66,6 +69,7 @@ impl AppState {
             metrics: Arc::default(),
             operator_key: None,
             lifecycle: Lifecycle::new(),
+            limiter: Limiter::default(),
             unsettled: Unsettled::default(),
             text_turns: Arc::new(Semaphore::new(turns)),
         }

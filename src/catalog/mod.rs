@@ -71,9 +71,9 @@ pub struct Pack {
 /// Rate limits of an account; `None` is no limit. Separate from credits, which never expire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Requests in any minute.
+    /// Requests a minute: so many at once after a quiet minute, then as they come back evenly.
     pub max_requests_per_minute: Option<u32>,
-    /// Prompt tokens in any minute. Input is free, so this is what bounds its abuse.
+    /// Prompt tokens a minute, likewise. Input is free, so this is what bounds its abuse.
     pub max_input_tokens_per_minute: Option<u32>,
     /// Tokens of one prompt.
     pub max_prompt_tokens: Option<u32>,

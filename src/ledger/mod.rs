@@ -34,6 +34,7 @@ mod receipt;
 mod recovery;
 mod reply;
 mod restore;
+mod scopes;
 mod server_keys;
 mod store;
 mod types;
@@ -58,6 +59,7 @@ pub use receipt::{
 };
 pub use reply::Reply;
 pub use restore::{Replaced, Restore, RestoreError, Restored};
+pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,

@@ -175,12 +175,8 @@ fn the_visible_top_level_is_fixed() {
 fn the_readme_lists_every_route_and_every_setting() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
     let mut missing = Vec::new();
-    for (path, text) in sources(Path::new("src/api")) {
-        for (_, line) in code_lines(&text) {
-            for route in routes(line).filter(|route| !readme.contains(route.as_str())) {
-                missing.push(format!("{}: route {route}", path.display()));
-            }
-        }
+    for route in paths_given_to("route").iter().filter(|route| !readme.contains(route.as_str())) {
+        missing.push(format!("route {route}"));
     }
     for (path, text) in sources(Path::new("src")) {
         for setting in settings(&text).filter(|setting| !readme.contains(setting.as_str())) {
@@ -255,9 +251,18 @@ fn names_crate(line: &str, name: &str) -> bool {
         .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
 }
 
-/// Paths given to `.route("…")`.
-fn routes(line: &str) -> impl Iterator<Item = String> {
-    line.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned))
+/// The paths that `src/api` gives to a method of routers: `.route("…")`, `.nest("…")`.
+pub(crate) fn paths_given_to(method: &str) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for (_, text) in sources(Path::new("src/api")) {
+        let code: Vec<&str> = code_lines(&text).map(|(_, line)| line).collect();
+        for rest in code.join("\n").split(&format!(".{method}(")).skip(1) {
+            // Long ones have a line of their own.
+            let path = rest.trim_start().strip_prefix('"').and_then(|path| path.split('"').next());
+            paths.extend(path.map(str::to_owned));
+        }
+    }
+    paths
 }
 
 /// Environment variables of ours, wherever they are spelled out in a string.

@@ -15,6 +15,7 @@ use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
 use super::super::generation::GenerationRequest;
+use super::super::limits::Admission;
 use super::request::{
     Options, Unsupported, idempotency_key, is_empty, never, refuse_unsupported, require_places,
     require_room,
@@ -42,6 +43,7 @@ const UNSUPPORTED: &[Unsupported] = &[
 pub(in super::super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    admission: Admission,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -58,11 +60,14 @@ pub(in super::super) async fn create(
     let sampling = options.sampling(&model, top_logprobs)?;
     let ids = encode_chat(&state, &model, prompt).await?;
     require_room(&model, "messages", ids.len())?;
+    let prompts = vec![ids];
+    admission.check_prompts("messages", &prompts)?;
     let tokenizer = model.tokenizer.clone();
     let request = GenerationRequest {
         model,
         caller,
-        prompts: vec![ids],
+        admission,
+        prompts,
         choices_per_prompt: options.n,
         max_tokens,
         sampling,

@@ -15,6 +15,7 @@ use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::fields::{Fields, token_id, wrong};
 use super::super::generation::GenerationRequest;
+use super::super::limits::Admission;
 use super::request::{
     MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
     require_places, require_room,
@@ -38,6 +39,7 @@ const UNSUPPORTED: &[Unsupported] = &[
 pub(in super::super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    admission: Admission,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -63,6 +65,7 @@ pub(in super::super) async fn create(
     for prompt in &prompts {
         require_room(&model, "prompt", prompt.len())?;
     }
+    admission.check_prompts("prompt", &prompts)?;
     let wire = CompletionWire {
         tokenizer: model.tokenizer.clone(),
         has_logprobs: top_logprobs.is_some(),
@@ -71,6 +74,7 @@ pub(in super::super) async fn create(
     let request = GenerationRequest {
         model,
         caller,
+        admission,
         prompts,
         choices_per_prompt: options.n,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),

@@ -1,12 +1,14 @@
 //! The whole of the HTTP side in memory: real router, ledger, engine, tokenizer; a scripted model.
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
+mod access;
 mod admin;
 mod books;
 mod connections;
 mod errors;
 mod hostile;
 mod idempotency;
+mod limits;
 mod money;
 mod panics;
 mod plain;

@@ -25,21 +25,20 @@ const SCRIPT: [&str; 4] = ["one", " two", " three", " four"];
 /// is rendered, and then in its generation, once the meter is open and the sequences run; a text
 /// completion does only the latter.
 #[derive(Debug)]
-struct BrokenClock {
+pub(super) struct BrokenClock {
     /// Readings left until then.
     left: AtomicUsize,
 }
 
 impl BrokenClock {
     /// Puts one into `server`; it does not panic yet.
-    fn put_into(server: &mut Server) -> Arc<Self> {
+    pub(super) fn put_into(server: &mut Server) -> Arc<Self> {
         let clock = Arc::new(Self { left: AtomicUsize::new(usize::MAX) });
-        server.state.clock = clock.clone();
-        server.router = api::router(server.state.clone());
+        server.set_clock(clock.clone());
         clock
     }
 
-    fn panic_after(&self, readings: usize) {
+    pub(super) fn panic_after(&self, readings: usize) {
         self.left.store(readings, SeqCst);
     }
 }

@@ -185,7 +185,10 @@ async fn pages_of_configured_origins_may_call() {
     let answer = server.send(request).await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://chat.example.com"));
     let exposed = answer.header("access-control-expose-headers").unwrap();
-    for name in ["x-request-id", "retry-after", "x-credits-charged", "x-credits-balance"] {
+    let ours = ["x-request-id", "retry-after", "x-credits-charged", "x-credits-balance"];
+    let limits = ["limit", "remaining", "reset"]
+        .map(|figure| ["requests", "tokens"].map(|what| format!("x-ratelimit-{figure}-{what}")));
+    for name in limits.iter().flatten().map(String::as_str).chain(ours) {
         assert!(exposed.contains(name), "{exposed}");
     }
 }

@@ -14,7 +14,8 @@ use mizan::api::{self, AppState};
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
 use mizan::ledger::{
-    AccountId, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, SystemClock,
+    AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
+    SystemClock,
 };
 use mizan::registry::{LoadedModel, Registry};
 use rusqlite::Connection;
@@ -59,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) key_limit: Option<i64>,
     /// Lines of `[server]`.
     pub(crate) settings: &'static str,
+    /// Lines of `[plans.default]`, the account's plan.
+    pub(crate) plan: &'static str,
 }
 
 impl Setup {
@@ -70,6 +73,7 @@ impl Setup {
             bounds: Bounds::default(),
             key_limit: None,
             settings: "",
+            plan: "",
         }
     }
 }
@@ -98,7 +102,8 @@ impl Drop for Server {
 impl Server {
     pub(crate) fn start(setup: Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("[server]\n{}\n{CATALOG}", setup.settings);
+        let Setup { settings, plan, .. } = setup;
+        let text = format!("[server]\n{settings}\n{CATALOG}\n[plans.default]\n{plan}");
         let catalog = Catalog::parse(&text, "models.toml", folder.path()).unwrap();
         let data = Some(folder.path().to_owned());
         let store = StoreFlags { config: None, data };
@@ -143,6 +148,26 @@ impl Server {
             script: setup.script,
             folder,
         }
+    }
+
+    /// The same server at another time: `clock` is what its routes look at.
+    pub(crate) fn set_clock(&mut self, clock: Arc<dyn Clock>) {
+        self.state.clock = clock;
+        self.router = api::router(self.state.clone());
+    }
+
+    /// A further key: of an account of this name, which is made if need be.
+    pub(crate) fn key_of(&self, account: &str) -> NewKey {
+        let found = self.ledger.accounts().unwrap().into_iter().find(|a| a.name == account);
+        let id = match found {
+            Some(account) => account.id,
+            None => {
+                let id = self.ledger.create_account(account, "default", "test").wait().unwrap();
+                self.ledger.grant(id, Credits(5_000), "to test", "test").wait().unwrap();
+                id
+            }
+        };
+        self.ledger.create_key(id, "further", None, "test").wait().unwrap()
     }
 
     /// Lets the models say the script's first `tokens` tokens.

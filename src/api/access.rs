@@ -1,0 +1,234 @@
+//! Who may call what: one table, and the one place that looks it up.
+//!
+//! To add a route: add it to the router, a row here, its line in the README. A route without a row
+//! is closed to everybody, and a test fails: `tests/it/api/access.rs` walks every row with every
+//! kind of caller, and compares this table with the router. [`Access`] says what a row may ask for.
+//! Routes that need the scope `inference` are also what the limits of a plan count.
+//!
+//! A handler never checks who calls. It takes an extractor ([`Caller`](super::auth::Caller),
+//! [`Operator`](super::operator::Operator)), which reads the principal that was let in here.
+//!
+//! Promises: a handler runs only for a principal that its row allows; a refusal tells of no account
+//! but the caller's.
+//! Never knows: what routes do. Whose rows they show is for their queries, which name the account.
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::AppState;
+use super::auth::{Principal, bearer};
+use super::error::ApiError;
+use super::operator::{Operator, ThroughControlSocket};
+use crate::ledger::{KeyInfo, Scope, Scopes};
+
+/// What a caller has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: nothing secret is there, or the caller proves itself in its own way, as a payment
+    /// provider does by its signature.
+    Public,
+    /// Any valid key of an account.
+    Key,
+    /// A key that has this scope.
+    Scope(Scope),
+    /// The operator: by key, or through the control socket.
+    Operator,
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` stands for `HEAD` too.
+    pub method: Method,
+    /// The whole pattern, prefixes included, as the router has it.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+}
+
+const PUBLIC: Access = Access::Public;
+const KEY: Access = Access::Key;
+const INFERENCE: Access = Access::Scope(Scope::Inference);
+const USAGE: Access = Access::Scope(Scope::Usage);
+const OPERATOR: Access = Access::Operator;
+
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    // Operations: for load balancers and Prometheus.
+    get("/health", PUBLIC),
+    get("/ready", PUBLIC),
+    get("/metrics", PUBLIC),
+    // What receipts are checked with: no secret, and also needed by those without an account.
+    get("/api/v1/receipt-key", PUBLIC),
+    // Generations.
+    post("/v1/chat/completions", INFERENCE),
+    post("/v1/completions", INFERENCE),
+    post("/api/v1/chat/completions", INFERENCE),
+    post("/api/v1/completions", INFERENCE),
+    // Text helpers: they cost no credits, but the machine's time.
+    post("/tokenize", INFERENCE),
+    post("/detokenize", INFERENCE),
+    post("/apply-template", INFERENCE),
+    // What is on offer.
+    get("/v1/models", KEY),
+    get("/v1/models/{*id}", KEY),
+    get("/api/v1/models", KEY),
+    get("/api/v1/models/{*id}", KEY),
+    // A key may always know about itself.
+    get("/api/v1/key", KEY),
+    // What the account has and used.
+    get("/api/v1/credits", USAGE),
+    get("/api/v1/generations/{id}", USAGE),
+    get("/api/v1/generations/{id}/receipt", USAGE),
+    // Running the place.
+    get("/api/v1/admin/accounts", OPERATOR),
+    post("/api/v1/admin/accounts", OPERATOR),
+    get("/api/v1/admin/accounts/{name}", OPERATOR),
+    post("/api/v1/admin/accounts/{name}/close", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/keys", OPERATOR),
+    post("/api/v1/admin/accounts/{name}/keys", OPERATOR),
+    post("/api/v1/admin/accounts/{name}/grants", OPERATOR),
+    delete("/api/v1/admin/keys/{id}", OPERATOR),
+    get("/api/v1/admin/export", OPERATOR),
+];
+
+const fn get(path: &'static str, access: Access) -> Route {
+    Route { method: Method::GET, path, access }
+}
+
+const fn post(path: &'static str, access: Access) -> Route {
+    Route { method: Method::POST, path, access }
+}
+
+const fn delete(path: &'static str, access: Access) -> Route {
+    Route { method: Method::DELETE, path, access }
+}
+
+/// Lets a request through to its route if the table allows that, with its [`Principal`] and the
+/// [`Access`] that it was given among the request's extensions.
+pub(super) async fn authorize(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Some(access) = access_of(&parts) else {
+        tracing::error!(method = %parts.method, path = parts.uri.path(), "a route without access");
+        return ApiError::ClosedRoute.into_response();
+    };
+    parts.extensions.insert(access);
+    if access != Access::Public {
+        let principal = match authenticate(&state, &parts, access).await {
+            Ok(principal) => principal,
+            Err(error) => return error.into_response(),
+        };
+        if let Err(error) = permit(access, &principal) {
+            return error.into_response();
+        }
+        parts.extensions.insert(principal);
+    }
+    next.run(Request::from_parts(parts, body)).await
+}
+
+/// The row of the route that matched.
+fn access_of(parts: &Parts) -> Option<Access> {
+    let path = parts.extensions.get::<MatchedPath>()?.as_str();
+    // The router answers HEAD with GET's handler.
+    let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+    let row = ROUTES.iter().find(|route| route.path == path && route.method == method);
+    row.map(|route| route.access)
+}
+
+/// Who calls. Looked up for every request, so that a key that was revoked is refused at once.
+async fn authenticate(
+    state: &AppState,
+    parts: &Parts,
+    access: Access,
+) -> Result<Principal, ApiError> {
+    // Elsewhere, who holds the socket acts for the account whose key it shows.
+    if access == Access::Operator && parts.extensions.get::<ThroughControlSocket>().is_some() {
+        return Ok(Principal::Operator(Operator { actor: "operator on this machine" }));
+    }
+    let secret = bearer(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
+    if state.operator_key.as_ref().is_some_and(|key| key.matches(&secret)) {
+        return Ok(Principal::Operator(Operator { actor: "operator" }));
+    }
+    let key = state.read_ledger(move |ledger| ledger.find_key(&secret)).await?;
+    match key {
+        Some(key) if !key.revoked => Ok(Principal::Key(key)),
+        Some(_) | None => Err(ApiError::InvalidKey),
+    }
+}
+
+/// Whether `access` lets this principal in.
+fn permit(access: Access, principal: &Principal) -> Result<(), ApiError> {
+    match (access, principal) {
+        (Access::Public, _)
+        | (Access::Key, Principal::Key(_))
+        | (Access::Operator, Principal::Operator(_)) => Ok(()),
+        (Access::Scope(scope), Principal::Key(key)) if scopes_of(key).contains(scope) => Ok(()),
+        (Access::Scope(scope), Principal::Key(_)) => Err(ApiError::MissingScope(scope)),
+        (Access::Operator, Principal::Key(_)) => Err(ApiError::NotOperator),
+        (Access::Key | Access::Scope(_), Principal::Operator(_)) => Err(ApiError::NotAnAccount),
+    }
+}
+
+/// What a key may do.
+fn scopes_of(_: &KeyInfo) -> Scopes {
+    Scopes::of(&[Scope::Inference, Scope::Usage])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::{Extension, Router};
+    use tower::ServiceExt;
+
+    use super::super::{middleware, operator::OperatorKey};
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::config::{Config, ServeFlags, StoreFlags};
+    use crate::ledger::{Ledger, LedgerOptions, SystemClock};
+    use crate::registry::Registry;
+
+    const OPERATORS_KEY: &str = "the operator's own secret";
+
+    #[tokio::test]
+    async fn a_route_without_a_row_is_closed_to_everybody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = Some(folder.path().to_owned());
+        let flags = ServeFlags::from(StoreFlags { config: None, data });
+        let config = Arc::new(Config::resolve(flags, Catalog::shipped()).expect("settings"));
+        let ledger = Ledger::open(&config.ledger_path(), LedgerOptions::default()).expect("books");
+        let account = ledger.create_account("team", "default", "test").wait().expect("an account");
+        let key = ledger.create_key(account, "key", None, "test").wait().expect("a key");
+        let registry = Arc::new(Registry::new(Arc::clone(&config)));
+        let state = AppState::new(config, registry, ledger, Arc::new(SystemClock))
+            .with_operator_key(OperatorKey::of(OPERATORS_KEY));
+
+        // Not spelled out where routes are made: it is none of the server's.
+        let (unlisted, other_method) = ("/unlisted", "/health");
+        let routes = Router::new()
+            .route(unlisted, axum::routing::get(async || "a secret"))
+            .route(other_method, axum::routing::post(async || "a secret"));
+        let router = middleware::wrap(routes, &state).with_state(state);
+        for secret in ["", "mz-0000", OPERATORS_KEY, &key.secret] {
+            for router in [router.clone(), router.clone().layer(Extension(ThroughControlSocket))] {
+                for (method, path) in [("GET", unlisted), ("HEAD", unlisted), ("POST", "/health")] {
+                    let request = Request::builder()
+                        .method(method)
+                        .uri(path)
+                        .header("authorization", format!("Bearer {secret}"))
+                        .body(Body::empty())
+                        .expect("a request");
+                    let answer = router.clone().oneshot(request).await.expect("an answer");
+                    assert_eq!(answer.status(), 403, "{method} {path} with {secret:?}");
+                }
+            }
+        }
+    }
+}

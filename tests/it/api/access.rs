@@ -1,0 +1,332 @@
+//! Who may call what: every row of the table, called by every kind of caller; and the table against
+//! the router.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use mizan::api::{self, Access, OperatorKey, ROUTES, Route};
+use mizan::ledger::{Scope, Scopes};
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::{CHAT, chat, completion};
+use crate::support::server::{Answer, Server, Setup};
+use crate::tidy;
+
+const OPERATOR: &str = "the operator's own secret";
+
+/// Somebody at the door.
+#[derive(Debug)]
+struct Principal {
+    name: String,
+    secret: Option<String>,
+    is_at_socket: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Nobody,
+    /// It shows something that is no key, or none any more.
+    Pretender,
+    Key(Scopes),
+    Operator,
+}
+
+impl Principal {
+    fn new(name: &str, secret: impl Into<Option<String>>, kind: Kind) -> Self {
+        Self { name: name.to_owned(), secret: secret.into(), is_at_socket: false, kind }
+    }
+
+    fn at_socket(name: &str, secret: Option<String>, kind: Kind) -> Self {
+        Self { is_at_socket: true, ..Self::new(name, secret, kind) }
+    }
+
+    /// The status with which `access` refuses it, if it does.
+    fn refused(&self, access: Access) -> Option<u16> {
+        // Who can open the socket is the operator there, whatever it shows.
+        if self.is_at_socket && access == Access::Operator {
+            return None;
+        }
+        match (access, self.kind) {
+            (Access::Public, _) => None,
+            (_, Kind::Nobody | Kind::Pretender) => Some(401),
+            (Access::Operator, Kind::Operator) | (Access::Key, Kind::Key(_)) => None,
+            (Access::Scope(scope), Kind::Key(scopes)) if scopes.contains(scope) => None,
+            _ => Some(403),
+        }
+    }
+}
+
+/// A server, its control socket, and everybody who may come to it.
+struct House {
+    server: Server,
+    _folder: tempfile::TempDir,
+    socket: std::path::PathBuf,
+    generation: String,
+}
+
+impl House {
+    async fn open() -> Self {
+        let mut server = Server::start(Setup::saying(&["a", "b"]));
+        server.state = server.state.clone().with_operator_key(OperatorKey::of(OPERATOR));
+        server.router = api::router(server.state.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(api::serve_control(listener, server.state.clone(), std::future::pending()));
+        let answer = server.post(CHAT, &chat(json!({}))).await.json();
+        let generation = answer["id"].as_str().unwrap().to_owned();
+        for name in ["subject", "closing"] {
+            server.ledger.create_account(name, "default", "test").wait().unwrap();
+        }
+        Self { server, _folder: folder, socket, generation }
+    }
+
+    fn everybody(&self) -> Vec<Principal> {
+        let usual = Kind::Key(Scopes::of(&[Scope::Inference, Scope::Usage]));
+        let revoked = self.server.key_of("team");
+        self.server.ledger.revoke_key(revoked.id, "test").wait().unwrap();
+        let (key, other) = (self.server.key.clone(), self.server.key_of("others").secret);
+        vec![
+            Principal::new("no credentials", None, Kind::Nobody),
+            Principal::new("a made up key", "mz-0000".to_owned(), Kind::Pretender),
+            Principal::new("no key at all", "ключ".to_owned(), Kind::Pretender),
+            Principal::new("almost the operator", OPERATOR.to_uppercase(), Kind::Pretender),
+            Principal::new("a revoked key", revoked.secret, Kind::Pretender),
+            Principal::new("a key", key.clone(), usual),
+            Principal::new("another account's key", other, usual),
+            Principal::new("the operator's key", OPERATOR.to_owned(), Kind::Operator),
+            Principal::at_socket("the control socket", None, Kind::Nobody),
+            Principal::at_socket("a made up key there", Some("x".to_owned()), Kind::Pretender),
+            Principal::at_socket("a key there", Some(key), usual),
+        ]
+    }
+
+    async fn call(&self, principal: &Principal, route: &Route, sample: &Sample) -> Answer {
+        let mut request = Request::builder()
+            .method(&route.method)
+            .uri(&sample.uri)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(secret) = &principal.secret {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {secret}"));
+        }
+        let body = sample.body.as_ref().map_or(Body::empty(), |b| Body::from(b.to_string()));
+        let request = request.body(body).unwrap();
+        if !principal.is_at_socket {
+            return self.server.send(request).await;
+        }
+        let stream = TokioIo::new(UnixStream::connect(&self.socket).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer::read(Response::from_parts(parts, Body::from(bytes))).await
+    }
+
+    fn balance(&self) -> i64 {
+        self.server.balance()
+    }
+}
+
+/// A small valid request of a route.
+struct Sample {
+    uri: String,
+    body: Option<Value>,
+    /// The status for whoever is let in; without one, any but 401 and 403.
+    status: Option<u16>,
+}
+
+/// `number` differs from call to call.
+fn sample(house: &House, route: &Route, number: usize) -> Sample {
+    let end = route.path.trim_start_matches("/api").trim_start_matches("/v1");
+    let (uri, body, status) = match (route.method.as_str(), end) {
+        ("POST", "/chat/completions") => (route.path.to_owned(), chat(json!({})), Some(200)),
+        ("POST", "/completions") => (route.path.to_owned(), completion(json!({})), Some(200)),
+        ("POST", "/tokenize") => (route.path.to_owned(), json!({ "content": "a" }), Some(200)),
+        ("POST", "/detokenize") => (route.path.to_owned(), json!({ "tokens": [1] }), Some(200)),
+        ("POST", "/apply-template") => (route.path.to_owned(), chat(json!({})), Some(200)),
+        ("GET", "/models/{*id}") => (filled(route.path, "scripted"), Value::Null, Some(200)),
+        // Its own account is shown it, another is not: see below.
+        ("GET", "/generations/{id}") => (filled(route.path, &house.generation), Value::Null, None),
+        ("POST", "/admin/accounts") => {
+            (route.path.to_owned(), json!({ "name": format!("new {number}") }), Some(200))
+        }
+        ("POST", "/admin/accounts/{name}/close") => {
+            (filled(route.path, "closing"), json!({}), Some(200))
+        }
+        ("POST", "/admin/accounts/{name}/keys") => {
+            (filled(route.path, "subject"), json!({ "label": "k" }), Some(200))
+        }
+        ("POST", "/admin/accounts/{name}/grants") => {
+            let body = json!({ "credits": 1, "reason": "test" });
+            (filled(route.path, "subject"), body, Some(200))
+        }
+        ("DELETE", "/admin/keys/{id}") => (filled(route.path, "999999"), Value::Null, Some(404)),
+        ("GET", path) if !path.contains('{') => (route.path.to_owned(), Value::Null, Some(200)),
+        ("GET", path) if path.starts_with("/admin/accounts/{name}") => {
+            (filled(route.path, "subject"), Value::Null, Some(200))
+        }
+        // A new route works without a line here; with one, its success is tested too.
+        ("GET" | "DELETE", _) => (filled(route.path, "1"), Value::Null, None),
+        _ => (filled(route.path, "1"), json!({}), None),
+    };
+    Sample { uri, body: Some(body).filter(|body| !body.is_null()), status }
+}
+
+/// The pattern with `value` for what it leaves open.
+fn filled(pattern: &str, value: &str) -> String {
+    let segments = pattern.split('/').map(|segment| match segment.starts_with('{') {
+        true => value,
+        false => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn every_row_lets_in_whom_it_names_and_nobody_else() {
+    let house = House::open().await;
+    let everybody = house.everybody();
+    let mut number = 0;
+    for route in ROUTES {
+        for principal in &everybody {
+            number += 1;
+            let sample = sample(&house, route, number);
+            let before = house.balance();
+            let answer = house.call(principal, route, &sample).await;
+            let status = answer.status.as_u16();
+            let what =
+                format!("{} {} by {}: {}", route.method, route.path, principal.name, answer.text);
+            match principal.refused(route.access) {
+                Some(refusal) => {
+                    assert_eq!(status, refusal, "{what}");
+                    check_refusal(&answer, route.access);
+                    assert_eq!(house.balance(), before, "{what}");
+                }
+                None => {
+                    assert!(![401, 403].contains(&status), "{what}");
+                    assert!(sample.status.is_none_or(|expected| expected == status), "{what}");
+                }
+            }
+            if principal.secret.as_ref() != Some(&house.server.key) {
+                assert_eq!(house.balance(), before, "{what} spent another's credits");
+            }
+        }
+    }
+    house.server.verify_books();
+}
+
+/// OpenAI's shape, nothing of any account, and what would help.
+fn check_refusal(answer: &Answer, access: Access) {
+    let error = &answer.json()["error"];
+    let message = error["message"].as_str().unwrap();
+    assert!(!message.contains("team") && !message.contains("mz-"), "{message}");
+    assert!(answer.header("x-request-id").is_some() && answer.header("x-ratelimit").is_none());
+    if answer.status == 401 {
+        assert_eq!(error["code"], "invalid_api_key");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        return;
+    }
+    assert_eq!(error["type"], "permission_error");
+    if let Access::Scope(scope) = access {
+        let names_it = message.contains(&format!("'{scope}'"));
+        assert!(names_it || message.contains("operator's key"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_sees_its_own_rows_only() {
+    let house = House::open().await;
+    let other = house.server.key_of("others").secret;
+    let get = async |path: &str, secret: &str| {
+        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {secret}"));
+        house.server.send(request.body(Body::empty()).unwrap()).await
+    };
+    let path = format!("/api/v1/generations/{}", house.generation);
+    assert_eq!(get(&path, &house.server.key).await.status, 200);
+    let hidden = get(&path, &other).await;
+    let missing = get("/api/v1/generations/chatcmpl-00", &other).await;
+    assert_eq!((hidden.status.as_u16(), missing.status.as_u16()), (404, 404));
+    // Whether another account has such a row does not show.
+    let without_id = |answer: &Answer, id: &str| answer.text.replace(id, "");
+    assert_eq!(without_id(&hidden, &house.generation), without_id(&missing, "chatcmpl-00"));
+    let used = |answer: &Answer| answer.json()["data"]["total_usage"].as_i64();
+    assert_eq!(used(&get("/api/v1/credits", &house.server.key).await), Some(2));
+    assert_eq!(used(&get("/api/v1/credits", &other).await), Some(0));
+    let key_use = |answer: &Answer| answer.json()["data"]["usage"].as_i64();
+    assert_eq!(key_use(&get("/api/v1/key", &other).await), Some(0));
+    // Nor does another account's idempotency key fetch its answer.
+    let send = async |secret: &str| {
+        let request = Request::post(CHAT)
+            .header(header::AUTHORIZATION, format!("Bearer {secret}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", "shared")
+            .body(Body::from(chat(json!({})).to_string()));
+        house.server.send(request.unwrap()).await.header("idempotent-replayed").is_some()
+    };
+    let replayed = [send(&house.server.key).await, send(&other).await, send(&other).await];
+    assert_eq!(replayed, [false, false, true]);
+}
+
+#[tokio::test]
+async fn the_table_and_the_router_hold_the_same_routes() {
+    let house = House::open().await;
+    let rows: BTreeSet<(String, &str)> =
+        ROUTES.iter().map(|route| (route.method.to_string(), route.path)).collect();
+    assert_eq!(rows.len(), ROUTES.len(), "a route has two rows");
+    for (method, path) in &rows {
+        assert!(is_routed(&house, method, path).await, "no route for the row {method} {path}");
+    }
+    // Every path that the source spells out, under every prefix that it does.
+    let nests = tidy::paths_given_to("nest");
+    let mut prefixes = BTreeSet::from([String::new()]);
+    for nest in &nests {
+        prefixes.insert(nest.clone());
+        prefixes.extend(nests.iter().map(|inner| format!("{nest}{inner}")));
+    }
+    let mut found = 0;
+    for route in tidy::paths_given_to("route") {
+        for path in prefixes.iter().map(|prefix| format!("{prefix}{route}")) {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                if is_routed(&house, method, &path).await {
+                    found += 1;
+                    let row = (method.to_owned(), path.as_str());
+                    assert!(rows.contains(&row), "no row for the route {method} {path}");
+                }
+            }
+        }
+    }
+    assert_eq!(found, rows.len(), "a row's route is spelled out nowhere in the source");
+}
+
+/// Whether the router has a handler, whoever it may be for.
+async fn is_routed(house: &House, method: &str, path: &str) -> bool {
+    let request = Request::builder().method(method).uri(filled(path, "x"));
+    let answer = house.server.send(request.body(Body::empty()).unwrap()).await;
+    let is_unknown = answer.status == 404 && answer.text.contains("there is nothing at");
+    !is_unknown && answer.status != 405
+}
+
+#[tokio::test]
+async fn paths_and_methods_that_do_not_exist_are_told_to_everybody() {
+    let house = House::open().await;
+    for (method, path, status) in [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/api/v1/admin/nothing", 404),
+        ("PUT", "/v1/models", 405),
+        ("GET", CHAT, 405),
+        ("HEAD", "/v1/models", 401),
+        ("HEAD", "/health", 200),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let answer = house.server.send(request).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
+    }
+    let models = house.server.request(Method::HEAD, "/v1/models", None);
+    assert_eq!(house.server.send(models).await.status, 200);
+}
