@@ -75,3 +75,11 @@ pub enum Forged {
         provider: &'static str,
     },
 }
+
+/// The text of a callback's body, if it is one and within the bound.
+pub(super) fn readable(body: &[u8]) -> Result<&str, Forged> {
+    if body.len() > MAX_CALLBACK_BYTES {
+        return Err(Forged::TooLarge { bytes: body.len() });
+    }
+    std::str::from_utf8(body).map_err(|_| Forged::Malformed("it is not UTF-8".to_owned()))
+}

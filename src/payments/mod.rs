@@ -18,16 +18,25 @@
 
 mod callback;
 mod error;
+mod json;
+mod line;
+mod manual;
+mod my_fatoorah;
+mod my_fatoorah_callback;
 mod order;
 mod secret;
+mod tap;
 
 pub use callback::{Claim, Forged, Headers, MAX_CALLBACK_BYTES};
 pub use error::ProviderError;
+pub use manual::Manual;
+pub use my_fatoorah::{MyFatoorah, MyFatoorahSettings};
 pub use order::{
     Captured, Created, Customer, Next, Order, ParseReferenceError, Payment, PaymentKey,
     PaymentState, Reference, RefundOrder, Refunded,
 };
 pub use secret::{Secret, SecretError};
+pub use tap::{Tap, TapSettings};
 
 use std::fmt::Debug;
 

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// A secret shared with a provider: never empty, prints as `***`.
@@ -44,6 +44,11 @@ impl Secret {
         format!("Bearer {}", self.0)
     }
 
+    /// `text` with `***` wherever this secret is.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        text.replace(&self.0, "***")
+    }
+
     /// HMAC-SHA-256 of `text` under this secret.
     pub(super) fn sign(&self, text: &str) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
@@ -51,6 +56,16 @@ impl Secret {
         mac.update(text.as_bytes());
         mac.finalize().into_bytes().into()
     }
+}
+
+/// A name for the event that `signed_text` tells of: its SHA-256 as 64 hexadecimal digits.
+pub(super) fn event_name(signed_text: &str) -> String {
+    hex(&Sha256::digest(signed_text.as_bytes()))
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Secret {
