@@ -17,12 +17,10 @@ pub struct Secret(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Anybody could sign with it.
-    #[error("the secret is empty")]
+    #[error("it is not set or empty")]
     Empty,
     /// It came with a line break, a blank or quotes around it, or is something else entirely.
-    #[error(
-        "the secret has blanks or characters outside of printable ASCII: look for a line break"
-    )]
+    #[error("it has blanks, line breaks or characters outside of ASCII")]
     NotPrintable,
 }
 
