@@ -165,7 +165,6 @@ impl Ledger {
     pub fn open(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = Lock::take(path)?;
         let mut conn = connection::writer(path)?;
-        let keys = ServerKeys::open(&ServerKeys::path_beside(path))?;
         let clock = options.clock;
         let keeps_ids = options.retain_ids != Some(Duration::ZERO);
         let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock), keeps_ids)?;
@@ -173,6 +172,15 @@ impl Ledger {
             let recovery::Recovered { closed, reversed, .. } = recovered;
             tracing::warn!(closed, reversed, "closed meters that an earlier process left open");
         }
+        let keys_path = ServerKeys::path_beside(path);
+        if recovered.boot > 1 && !keys_path.exists() {
+            tracing::warn!(
+                "made new server keys, as there is no {}: vouchers and receipts that were made \
+                 with others no longer check; put that file back if there was one",
+                keys_path.display()
+            );
+        }
+        let keys = ServerKeys::open(&keys_path)?;
         let report = verify::at_start(&conn)?;
         if let Some(finding) = report.findings.into_iter().next() {
             return Err(LedgerError::Damaged(finding));

@@ -162,8 +162,8 @@ fn a_receipt_is_checked_offline() {
     shell.ok("account create research");
     shell.ok("grant research 500 --reason first");
     shell.ok("key create research");
-    let ledger =
-        Ledger::open(&shell.data.path().join("ledger.db"), LedgerOptions::default()).expect("books");
+    let ledger = Ledger::open(&shell.data.path().join("ledger.db"), LedgerOptions::default())
+        .expect("books");
     let account = ledger.accounts().expect("read")[0].id;
     let key = ledger.keys(account).expect("read")[0].id;
     let request = MeterRequest {
