@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Commands go through one writer thread and are answered once they are committed; reads have their
-//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for, and
-//! `store`, which is all that commands do; `writer` is how they are committed, `recovery` what happens
-//! after a crash, `verify` the proof of it all.
+//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for,
+//! and `store`, which is all that commands do; `writer` is how they are committed, `recovery` what
+//! happens after a crash, `verify` the proof of it all.
 //!
 //! Never knows: text, models, HTTP, payment providers. Stored token ids are opaque bytes.
 
