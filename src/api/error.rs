@@ -111,6 +111,9 @@ pub enum ApiError {
     /// The account is closed.
     #[error("the account of this key is closed")]
     AccountClosed,
+    /// The account is frozen.
+    #[error("the account of this key is frozen: ask the operator of this server")]
+    AccountFrozen,
     /// There is no such model here.
     #[error("the model '{0}' does not exist here; GET /v1/models lists those that do")]
     UnknownModel(String),
@@ -264,6 +267,7 @@ impl ApiError {
             Self::MissingScope(_) => Shape::forbidden(),
             Self::ClosedRoute => Shape::forbidden(),
             Self::AccountClosed => Shape::forbidden(),
+            Self::AccountFrozen => Shape::forbidden().code("account_frozen"),
             Self::UnknownModel(_) => {
                 Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
             }
@@ -339,6 +343,7 @@ impl From<OpenError> for ApiError {
             OpenError::Conflict => Self::IdempotencyMismatch,
             OpenError::StillRunning(_) => Self::IdempotencyRunning,
             OpenError::AccountClosed => Self::AccountClosed,
+            OpenError::AccountFrozen => Self::AccountFrozen,
             OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
             // The generation gives the stored answer instead, so this one is a fault of ours.
             OpenError::Replay(_) => Self::Internal,
@@ -526,6 +531,7 @@ mod tests {
         check(MissingScope(Scope::Billing), 403, "permission_error", None, None);
         check(ClosedRoute, 403, "permission_error", None, None);
         check(AccountClosed, 403, "permission_error", None, None);
+        check(AccountFrozen, 403, "permission_error", Some("account_frozen"), None);
         check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
         check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);
         check(UnknownAccount("a".to_owned()), 404, invalid, None, None);

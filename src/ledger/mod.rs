@@ -34,11 +34,13 @@ mod receipt;
 mod recovery;
 mod reply;
 mod restore;
+mod sales;
 mod scopes;
 mod server_keys;
 mod store;
 mod types;
 mod verify;
+mod voucher_code;
 mod watch;
 mod writer;
 
@@ -59,14 +61,22 @@ pub use receipt::{
 };
 pub use reply::Reply;
 pub use restore::{Replaced, Restore, RestoreError, Restored};
+pub use sales::{
+    BeginRefundError, CheckedTopup, CorrectError, CreatedTopup, FinishRefundError, MadeVouchers,
+    NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError, PaymentEvent,
+    PaymentEventInfo, RedeemError, Redeemed, RefundId, RefundInfo, RefundOutcome, RefundState,
+    TopupError, TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState, VoucherBatch,
+    VoucherError,
+};
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
 pub use types::{
-    AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
+    AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
     MeterState, NewKey, ParseMeterIdError, Purged, UnknownReset,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
+pub use voucher_code::{ParseCodeError, VoucherCode};
 pub use watch::{Checked, Watch};
 pub use writer::CommitTimes;
 
