@@ -9,9 +9,11 @@ mod books;
 mod chat;
 mod client;
 mod first_start;
+mod key;
 mod ledger;
 mod models;
 mod operator;
+mod output;
 mod pull;
 mod serve;
 mod verify;
@@ -56,7 +58,7 @@ enum Command {
     Account(books::AccountCommand),
     /// Create, list and revoke the keys of accounts
     #[command(subcommand)]
-    Key(books::KeyCommand),
+    Key(key::KeyCommand),
     /// Give an account credits
     Grant(books::GrantFlags),
     /// Check the books
@@ -106,7 +108,7 @@ fn run(command: Command) -> Result<()> {
         Command::Verify(flags) => verify::run(flags),
         Command::Bench(command) => bench::run(command),
         Command::Account(command) => books::account(command),
-        Command::Key(command) => books::key(command),
+        Command::Key(command) => key::run(command),
         Command::Grant(flags) => books::grant(flags),
         Command::Ledger(command) => ledger::run(command),
     }
