@@ -225,8 +225,8 @@ pub enum ConfigError {
     },
     /// A payment provider is enabled that has to reach this server.
     #[error(
-        "[payments.{provider}] sends customers and callbacks back to this server: set public_url in \
-         [server], or MIZAN_PUBLIC_URL, to its address from outside"
+        "[payments.{provider}] sends customers and callbacks back to this server: set public_url \
+         in [server], or MIZAN_PUBLIC_URL, to its address from outside"
     )]
     NoPublicUrl {
         /// The section.

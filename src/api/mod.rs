@@ -13,8 +13,10 @@ mod access;
 mod account;
 mod admin;
 mod auth;
+mod billing;
 mod body;
 mod books_metrics;
+mod callbacks;
 mod choice;
 mod connections;
 mod delivery;
@@ -34,6 +36,7 @@ mod receipts;
 mod replay;
 mod state;
 mod unsettled;
+mod voucher_tries;
 
 use std::future::Future;
 
@@ -66,12 +69,19 @@ pub fn router(state: AppState) -> Router {
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
         .route("/generations/{id}", get(account::generation))
+        .route("/packs", get(billing::packs))
+        .route("/topups", get(billing::list).post(billing::order))
+        .route("/topups/{id}", get(billing::show))
+        .route("/topups/{id}/receipt", get(receipts::purchase))
+        .route("/vouchers/redeem", post(billing::redeem))
+        .route("/payments/{provider}/webhook", post(callbacks::webhook))
         .route("/generations/{id}/receipt", get(receipts::generation))
         .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)
         .nest("/api/v1", api_v1)
+        .route("/topups/{id}/return", get(callbacks::customer_returned))
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))

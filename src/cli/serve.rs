@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::api::{self, AppState};
+use crate::billing::Poller;
 use crate::config::{Config, ServeFlags};
-use crate::ledger::SystemClock;
+use crate::ledger::{Clock, SystemClock};
 use crate::registry::Registry;
 
 use super::{default_model, first_start, operator, pull, runtime, thousands};
@@ -83,6 +84,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         Some(every) => Some(ledger.watch(FIRST_CHECK.min(every), every)?),
         None => None,
     };
+    let poller = Poller::start(state.billing.clone(), || SystemClock.now_ms())?;
     println!("Serving {} on {address}", entry.id);
     std::io::stdout().flush()?;
     api::serve(listener, state, until(stopped)).await;
@@ -90,6 +92,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         control.await?;
     }
     tokio::task::spawn_blocking(move || {
+        drop(poller);
         drop(watch);
         ledger.shutdown();
     })

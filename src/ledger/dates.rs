@@ -13,6 +13,11 @@ const ZONE_MS: i64 = 3 * 3_600_000;
 pub struct Day(i64);
 
 impl Day {
+    /// The day that holds this moment.
+    pub(super) fn holding(ms: i64) -> Self {
+        Self(day_of(ms))
+    }
+
     /// When it begins, in Unix milliseconds.
     pub(super) fn start_ms(self) -> i64 {
         midnight(self.0)

@@ -130,6 +130,9 @@ pub enum OpenError {
     /// The account is closed.
     #[error("the account is closed")]
     AccountClosed,
+    /// The account is frozen.
+    #[error("the account is frozen")]
+    AccountFrozen,
     /// The key is revoked.
     #[error("the key is revoked")]
     KeyRevoked,

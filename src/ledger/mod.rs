@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Commands go through one writer thread and are answered once they are committed; reads have their
-//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for, and
-//! `store`, which is all that commands do; `writer` is how they are committed, `recovery` what happens
-//! after a crash, `verify` the proof of it all.
+//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for,
+//! and `store`, which is all that commands do; `writer` is how they are committed, `recovery` what
+//! happens after a crash, `verify` the proof of it all.
 //!
 //! Never knows: text, models, HTTP, payment providers. Stored token ids are opaque bytes.
 
@@ -34,11 +34,13 @@ mod receipt;
 mod recovery;
 mod reply;
 mod restore;
+mod sales;
 mod scopes;
 mod server_keys;
 mod store;
 mod types;
 mod verify;
+mod voucher_code;
 mod watch;
 mod writer;
 
@@ -59,14 +61,22 @@ pub use receipt::{
 };
 pub use reply::Reply;
 pub use restore::{Replaced, Restore, RestoreError, Restored};
+pub use sales::{
+    BeginRefundError, CheckedTopup, CorrectError, CreatedTopup, FinishRefundError, MadeVouchers,
+    NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError, PaymentEvent,
+    PaymentEventInfo, RedeemError, Redeemed, RefundId, RefundInfo, RefundOutcome, RefundState,
+    TopupError, TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState, VoucherBatch,
+    VoucherError,
+};
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
 pub use types::{
-    AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
+    AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
     MeterState, NewKey, ParseMeterIdError, Purged, UnknownReset,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
+pub use voucher_code::{ParseCodeError, VoucherCode};
 pub use watch::{Checked, Watch};
 pub use writer::CommitTimes;
 
@@ -165,7 +175,6 @@ impl Ledger {
     pub fn open(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = Lock::take(path)?;
         let mut conn = connection::writer(path)?;
-        let keys = ServerKeys::open(&ServerKeys::path_beside(path))?;
         let clock = options.clock;
         let keeps_ids = options.retain_ids != Some(Duration::ZERO);
         let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock), keeps_ids)?;
@@ -173,6 +182,15 @@ impl Ledger {
             let recovery::Recovered { closed, reversed, .. } = recovered;
             tracing::warn!(closed, reversed, "closed meters that an earlier process left open");
         }
+        let keys_path = ServerKeys::path_beside(path);
+        if recovered.boot > 1 && !keys_path.exists() {
+            tracing::warn!(
+                "made new server keys, as there is no {}: vouchers and receipts that were made \
+                 with others no longer check; put that file back if there was one",
+                keys_path.display()
+            );
+        }
+        let keys = ServerKeys::open(&keys_path)?;
         let report = verify::at_start(&conn)?;
         if let Some(finding) = report.findings.into_iter().next() {
             return Err(LedgerError::Damaged(finding));

@@ -62,10 +62,12 @@ fn settled<T>(meter: MeterId, outcome: Result<T, Failure<CloseError>>) -> Result
         Ok(_) => Ok(()),
         Err(Failure::Database(error)) => Err(error.into()),
         // Only when an index and its table disagree.
-        Err(Failure::Refused(error)) => Err(LedgerError::Damaged(Finding {
-            invariant: Invariant::OpenMeters,
-            place: format!("meter {meter}"),
-            what: format!("is listed as open and can not be closed: {error}"),
-        })),
+        Err(Failure::Refused(error) | Failure::Noted(error)) => {
+            Err(LedgerError::Damaged(Finding {
+                invariant: Invariant::OpenMeters,
+                place: format!("meter {meter}"),
+                what: format!("is listed as open and can not be closed: {error}"),
+            }))
+        }
     }
 }

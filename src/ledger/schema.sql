@@ -191,7 +191,8 @@ CREATE TABLE topup(
   refunded_credits INTEGER NOT NULL DEFAULT 0 CHECK(refunded_credits BETWEEN 0 AND credits),
   state TEXT NOT NULL CHECK(state IN('created','pending','paid','failed','expired','cancelled')),
   provider TEXT NOT NULL, provider_order_id TEXT, provider_payment_id TEXT,
-  redirect_url TEXT,
+  redirect_url TEXT,                            -- where the customer pays
+  instructions TEXT,                            -- or how, when there is no page for it
   idempotency_key TEXT, actor TEXT NOT NULL,
   created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
   checked_ms INTEGER,                           -- when the provider was last asked

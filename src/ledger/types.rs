@@ -221,6 +221,8 @@ pub struct AccountInfo {
     pub created_ms: i64,
     /// Unix milliseconds; closed accounts open no meters.
     pub closed_ms: Option<i64>,
+    /// Unix milliseconds; frozen accounts open no meters until they are thawed.
+    pub frozen_ms: Option<i64>,
 }
 
 /// A key, and the account it spends from.
@@ -246,6 +248,8 @@ pub struct KeyInfo {
     pub revoked: bool,
     /// Whether its account was closed.
     pub account_closed: bool,
+    /// Whether its account is frozen.
+    pub account_frozen: bool,
 }
 
 /// What a key has spent: closed and open meters, less reversed ones, by when they were opened.
@@ -313,6 +317,21 @@ pub struct GenerationRecord {
     pub closed_ms: Option<i64>,
     /// The paid ids of each choice, in order. `None`: they are gone, by reversal or by age.
     pub token_ids: Option<BTreeMap<u32, Vec<u32>>>,
+}
+
+/// Something an operator did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Grows with each entry.
+    pub id: i64,
+    /// Who did it.
+    pub actor: String,
+    /// What, such as `account.close`.
+    pub action: String,
+    /// To whom, how much, why.
+    pub detail: String,
+    /// Unix milliseconds.
+    pub at_ms: i64,
 }
 
 /// What a purge removed.

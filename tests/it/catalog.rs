@@ -47,8 +47,8 @@ fn sources_refused(sources: &str, expected: &str) {
 fn unknown_keys_are_refused_with_the_known_ones() {
     refused(
         "[server]\nhots = \"0.0.0.0\"",
-        "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, `data`, \
-         `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
+        "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, \
+         `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
          `model_memory`, `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, \
          `stall_secs`, `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`",
     );

@@ -2,6 +2,7 @@
 //! Promises: one shape with all four keys, one `match` to status and code, without a wildcard.
 //! Never knows: how the error came about beyond the types of the layers below.
 
+mod sales;
 mod sources;
 
 use axum::Json;
@@ -108,6 +109,9 @@ pub enum ApiError {
     /// The account is closed.
     #[error("the account of this key is closed")]
     AccountClosed,
+    /// The account is frozen.
+    #[error("the account of this key is frozen: ask the operator of this server")]
+    AccountFrozen,
     /// There is no such model here.
     #[error("the model '{0}' does not exist here; GET /v1/models lists those that do")]
     UnknownModel(String),
@@ -120,6 +124,46 @@ pub enum ApiError {
     /// There is no such key.
     #[error("there is no such key")]
     UnknownKey,
+    /// There is no such order, or it is another account's.
+    #[error("there is no such top-up")]
+    UnknownTopup,
+    /// There is no such refund.
+    #[error("there is no such refund")]
+    UnknownRefund,
+    /// There is no such batch of vouchers.
+    #[error("there is no batch of vouchers '{0}'")]
+    UnknownBatch(String),
+    /// There is no such voucher.
+    #[error("there is no such voucher: compare the code, letter by letter")]
+    UnknownVoucher,
+    /// The voucher is no longer worth anything.
+    #[error("{message}")]
+    VoucherRefused {
+        /// Why, for programs.
+        code: &'static str,
+        /// Why, for people.
+        message: String,
+    },
+    /// Too many codes that are none were tried.
+    #[error("at most {max} wrong vouchers a minute are taken; try again later")]
+    VoucherTries {
+        /// The bound.
+        max: u32,
+        /// When the next one is taken.
+        retry_after_secs: u32,
+    },
+    /// No payment provider of this name is enabled.
+    #[error("there is no such payment provider here")]
+    UnknownProvider,
+    /// A callback that is not the payment provider's.
+    #[error("this callback is not believed")]
+    ForgedCallback,
+    /// The payment provider can not be reached or does not answer.
+    #[error("the payment provider does not answer; try again shortly")]
+    PaymentUnavailable,
+    /// The payment provider refused, or answered what can not be used.
+    #[error("{0}")]
+    PaymentRefused(String),
     /// What was asked for contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -261,12 +305,28 @@ impl ApiError {
             Self::MissingScope(_) => Shape::forbidden(),
             Self::ClosedRoute => Shape::forbidden(),
             Self::AccountClosed => Shape::forbidden(),
+            Self::AccountFrozen => Shape::forbidden().code("account_frozen"),
             Self::UnknownModel(_) => {
                 Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
             }
             Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownTopup => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownRefund => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownBatch(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownVoucher => Shape::invalid(Status::NOT_FOUND).code("voucher_unknown"),
+            Self::VoucherRefused { code, .. } => {
+                Shape::invalid(Status::UNPROCESSABLE_ENTITY).code(code)
+            }
+            Self::VoucherTries { retry_after_secs, .. } => Shape::too_soon(*retry_after_secs),
+            Self::UnknownProvider => Shape::invalid(Status::NOT_FOUND),
+            Self::ForgedCallback => Shape::invalid(Status::BAD_REQUEST),
+            Self::PaymentUnavailable => Shape::unavailable("payment_provider_unavailable", 10),
+            Self::PaymentRefused(_) => {
+                let shape = Shape::failed().code("payment_provider_refused");
+                Shape { status: Status::BAD_GATEWAY, ..shape }
+            }
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),

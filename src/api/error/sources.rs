@@ -20,6 +20,7 @@ impl From<OpenError> for ApiError {
             OpenError::Conflict => Self::IdempotencyMismatch,
             OpenError::StillRunning(_) => Self::IdempotencyRunning,
             OpenError::AccountClosed => Self::AccountClosed,
+            OpenError::AccountFrozen => Self::AccountFrozen,
             OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
             // The generation gives the stored answer instead, so this one is a fault of ours.
             OpenError::Replay(_) => Self::Internal,

@@ -6,3 +6,5 @@
 mod accounts;
 mod meters;
 mod reads;
+mod sales;
+mod sales_reads;

@@ -72,7 +72,9 @@ fn one_request(context: &Context<'_>, account: AccountId, key: KeyId) -> Result<
 fn done<T, E: std::fmt::Display>(outcome: Result<T, Failure<E>>) -> Result<(), GrowthError> {
     match outcome {
         Ok(_) => Ok(()),
-        Err(Failure::Refused(refusal)) => Err(GrowthError::Refused(refusal.to_string())),
+        Err(Failure::Refused(refusal) | Failure::Noted(refusal)) => {
+            Err(GrowthError::Refused(refusal.to_string()))
+        }
         Err(Failure::Database(error)) => Err(LedgerError::Sqlite(error).into()),
     }
 }

@@ -171,6 +171,7 @@ CREATE TABLE topup(
   state TEXT NOT NULL CHECK(state IN('created','pending','paid','failed','expired','cancelled')),
   provider TEXT NOT NULL, provider_order_id TEXT, provider_payment_id TEXT,
   redirect_url TEXT,
+  instructions TEXT,
   idempotency_key TEXT, actor TEXT NOT NULL,
   created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
   checked_ms INTEGER,

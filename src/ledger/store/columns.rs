@@ -3,7 +3,9 @@
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
+use crate::ledger::sales::{RefundId, RefundState, TopupId, TopupState};
 use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState};
+use crate::money::Fils;
 
 macro_rules! integer_column {
     ($($name:ident),*) => {$(
@@ -19,7 +21,7 @@ macro_rules! integer_column {
         }
     )*};
 }
-integer_column!(AccountId, Credits, KeyId);
+integer_column!(AccountId, Credits, Fils, KeyId);
 
 macro_rules! word_column {
     ($name:ident: $($variant:ident = $word:literal),*) => {
@@ -40,6 +42,9 @@ macro_rules! word_column {
 }
 word_column!(LimitReset: Daily = "daily", Weekly = "weekly", Monthly = "monthly");
 word_column!(MeterState: Open = "open", Closed = "closed", Reversed = "reversed");
+word_column!(TopupState: Created = "created", Pending = "pending", Paid = "paid",
+    Failed = "failed", Expired = "expired", Cancelled = "cancelled");
+word_column!(RefundState: Pending = "pending", Done = "done", Failed = "failed");
 
 /// A blob of a known length: ids, hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +59,18 @@ impl<const N: usize> FromSql for Blob<N> {
     }
 }
 
-impl ToSql for MeterId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
-    }
+macro_rules! id_column {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
+            }
+        }
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                Blob::column_result(value).map(|Blob(id)| Self(id))
+            }
+        }
+    )*};
 }
-
-impl FromSql for MeterId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Blob::column_result(value).map(|Blob(id)| Self(id))
-    }
-}
+id_column!(MeterId, RefundId, TopupId);

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::accounts::team;
+use super::accounts::{fits_house, team};
 use super::{
     Blob, Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, audit, check_actor, check_amount, check_text,
     exactly_one, refuse,
@@ -11,7 +11,7 @@ use crate::ledger::errors::{GrantError, Invalid};
 use crate::ledger::hash::{self, GENESIS, TransferFields};
 use crate::ledger::types::{AccountId, Balance, Credits};
 
-/// Where bought credits come from; the schema inserts it, as it does the next two.
+/// Where bought credits come from; the schema inserts it, as it does the next three.
 pub(super) const HOUSE_PAID: AccountId = AccountId(1);
 
 /// Where credits that nobody paid for come from.
@@ -19,6 +19,9 @@ pub(super) const HOUSE_GRANTED: AccountId = AccountId(2);
 
 /// Where charges go.
 pub(super) const HOUSE_SPENT: AccountId = AccountId(3);
+
+/// Where money comes from.
+pub(super) const HOUSE_REVENUE: AccountId = AccountId(4);
 
 /// What a transfer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,7 @@ pub(super) struct Reversed {
 }
 
 /// A transfer to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Movement<'a> {
     pub(super) kind: TransferKind,
     pub(super) from: AccountId,
@@ -183,11 +186,7 @@ pub(crate) fn grant(context: &Context<'_>, grant: &Grant) -> Outcome<Balance, Gr
     if team.closed {
         return refuse(GrantError::AccountClosed(grant.account));
     }
-    let granted: i64 = context
-        .conn
-        .prepare_cached("SELECT -balance FROM account WHERE id=?1")?
-        .query_row([HOUSE_GRANTED], |row| row.get(0))?;
-    if granted.saturating_add(grant.credits.0) > MAX_IN_ALL {
+    if !fits_house(context.conn, HOUSE_GRANTED, grant.credits.0)? {
         return refuse(GrantError::TooMuchInAll { bound: Credits(MAX_IN_ALL) });
     }
     append(

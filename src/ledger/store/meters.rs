@@ -49,6 +49,9 @@ pub(crate) fn open_meter(
     if team.closed {
         return refuse(OpenError::AccountClosed);
     }
+    if team.frozen {
+        return refuse(OpenError::AccountFrozen);
+    }
     // Before the balance: a repeat costs nothing, so an empty account may have its answer again.
     if let Some(earlier) = earlier_request(context.conn, request)? {
         return refuse(earlier);

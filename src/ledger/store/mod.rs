@@ -9,16 +9,32 @@ mod api_keys;
 mod charges;
 mod columns;
 pub(crate) mod connection;
+mod corrections;
 mod journal;
 mod meters;
+mod refunds;
+mod topups;
+mod vouchers;
 
-pub(crate) use accounts::{close_account, create_account};
+pub(crate) use accounts::{close_account, create_account, set_frozen, set_plan};
 pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
 use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
+pub(crate) use corrections::{Correction, correct};
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
+pub(crate) use refunds::{
+    NewRefund, SELECT as SELECT_REFUND, begin_refund, finish_refund, refund_info,
+};
+pub(crate) use topups::{
+    SELECT as SELECT_TOPUP, create_topup, pay_topup, record_event, topup, topup_checked,
+    topup_info, topup_of_order, topup_started,
+};
+pub(crate) use vouchers::{
+    MAX_COUNT as MAX_VOUCHERS, NewBatch, SELECT as SELECT_BATCH, batch_info, create_vouchers,
+    redeem_voucher, void_vouchers,
+};
 
 use rusqlite::{Connection, ErrorCode, params};
 
@@ -53,8 +69,10 @@ pub(crate) type Outcome<T, E> = Result<T, Failure<E>>;
 /// Why a command did not happen.
 #[derive(Debug)]
 pub(crate) enum Failure<E> {
-    /// The caller is told why.
+    /// The caller is told why, and nothing is done.
     Refused(E),
+    /// The caller is told why, and what was written about it stays.
+    Noted(E),
     /// The database would not; see [`command`] for what that means.
     Database(rusqlite::Error),
 }
@@ -85,6 +103,10 @@ pub(crate) fn command<T, E: From<Unavailable>>(
         Ok(value) => {
             step("RELEASE command")?;
             return Ok(Ok(value));
+        }
+        Err(Failure::Noted(refusal)) => {
+            step("RELEASE command")?;
+            return Ok(Err(refusal));
         }
         Err(Failure::Refused(refusal)) => refusal,
         Err(Failure::Database(error)) if is_broken_rule(&error) => {

@@ -13,6 +13,7 @@ mod money;
 mod panics;
 mod plain;
 mod routes;
+mod sales;
 mod shutdown;
 mod streamed;
 

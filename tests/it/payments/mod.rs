@@ -1,6 +1,8 @@
 //! Providers of payments against one on loopback that has their language and their faults.
 
+mod answers;
 mod callbacks;
+mod deliveries;
 mod hostile;
 mod my_fatoorah;
 mod tap;

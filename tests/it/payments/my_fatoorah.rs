@@ -78,8 +78,8 @@ fn the_way_to_pay_is_the_one_that_is_set() {
 #[test]
 fn a_lost_answer_is_found_by_our_reference() {
     let fake = FakeProvider::start();
-    fake.faults(Faults { slow_create: Duration::from_millis(500), ..Faults::default() });
-    let lost = fake.my_fatoorah(Duration::from_millis(200)).create(&order(1, 2_000));
+    fake.faults(Faults { slow_create: Duration::from_secs(4), ..Faults::default() });
+    let lost = fake.my_fatoorah(Duration::from_secs(1)).create(&order(1, 2_000));
     assert!(lost.expect_err("too slow").may_have_happened());
     fake.faults(Faults::default());
     let fatoorah = fake.my_fatoorah(TIMEOUT);

@@ -1,18 +1,20 @@
 //! Reads: own connections that do not write, each used for one short transaction.
 //! Promises: a read sees one commit, never waits for the writer, and never makes it wait.
 
+pub(super) mod sales;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::errors::LedgerError;
-use super::files::beside;
-use super::keys;
-use super::period;
-use super::store::{self, Blob, connection};
-use super::types::{
+use crate::ledger::errors::LedgerError;
+use crate::ledger::files::beside;
+use crate::ledger::keys;
+use crate::ledger::period;
+use crate::ledger::store::{self, Blob, connection};
+use crate::ledger::types::{
     AccountId, AccountInfo, AccountTotals, Credits, GenerationRecord, KeyId, KeyInfo, KeyUsage,
     LimitReset, MeterId,
 };
@@ -69,7 +71,8 @@ impl Readers {
 }
 
 const KEY_COLUMNS: &str = "k.id,k.account_id,a.name,a.plan,k.label,k.prefix,k.limit_credits,
-    k.limit_reset,k.created_ms,k.revoked_ms IS NOT NULL,a.closed_ms IS NOT NULL,k.secret_hash";
+    k.limit_reset,k.created_ms,k.revoked_ms IS NOT NULL,a.closed_ms IS NOT NULL,k.secret_hash,
+    a.frozen_ms IS NOT NULL";
 
 /// The key with this secret.
 pub(super) fn find_key(conn: &Connection, secret: &str) -> rusqlite::Result<Option<KeyInfo>> {
@@ -107,10 +110,11 @@ fn key_info(row: &Row<'_>) -> rusqlite::Result<KeyInfo> {
         created_ms: row.get(8)?,
         revoked: row.get(9)?,
         account_closed: row.get(10)?,
+        account_frozen: row.get(12)?,
     })
 }
 
-const ACCOUNT_COLUMNS: &str = "id,name,plan,balance,credited,created_ms,closed_ms,
+const ACCOUNT_COLUMNS: &str = "id,name,plan,balance,credited,created_ms,closed_ms,frozen_ms,
     (SELECT coalesce(sum(used),0) FROM meter WHERE account_id=account.id AND state='open')";
 
 /// Every team, in the order they were made.
@@ -137,7 +141,8 @@ fn account_info(row: &Row<'_>) -> rusqlite::Result<AccountInfo> {
         total_credits: row.get(4)?,
         created_ms: row.get(5)?,
         closed_ms: row.get(6)?,
-        open: row.get(7)?,
+        frozen_ms: row.get(7)?,
+        open: row.get(8)?,
     })
 }
 
