@@ -101,7 +101,9 @@ pub struct Config {
     /// How long running requests may take to finish at shutdown.
     pub shutdown_timeout: Duration,
     /// How long the tokens of paid answers are kept; zero is until their request ends.
-    pub keep_answers: Duration,
+    pub retain_output: Duration,
+    /// Between two checks of the whole books; `None` checks only when asked.
+    pub verify_every: Option<Duration>,
     /// The operator's key, where one was given.
     pub admin_key: Option<Secret>,
 }
@@ -188,7 +190,8 @@ impl Config {
             stall_secs: Some(stall_secs),
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
-            keep_answers_days: Some(keep_answers_days),
+            retain_output_days: Some(retain_output_days),
+            verify_hours: Some(verify_hours),
         } = settings
         else {
             unreachable!("ServerSettings::defaults gives every setting that a server must have");
@@ -224,7 +227,10 @@ impl Config {
             stall_timeout: Duration::from_secs(stall_secs.get()),
             keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),
-            keep_answers: Duration::from_secs(keep_answers_days.get() * 24 * 60 * 60),
+            retain_output: Duration::from_secs(retain_output_days.get() * 24 * 60 * 60),
+            verify_every: Some(verify_hours.get())
+                .filter(|hours| *hours > 0)
+                .map(|hours| Duration::from_secs(hours * 60 * 60)),
             admin_key,
         })
     }

@@ -60,6 +60,7 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    get("/api/v1/receipt-key", PUBLIC),
     // Generations.
     post("/v1/chat/completions", INFERENCE),
     post("/v1/completions", INFERENCE),
@@ -79,6 +80,7 @@ pub const ROUTES: &[Route] = &[
     // What the account has and used.
     get("/api/v1/credits", USAGE),
     get("/api/v1/generations/{id}", USAGE),
+    get("/api/v1/generations/{id}/receipt", USAGE),
     // Running the place.
     get("/api/v1/admin/accounts", OPERATOR),
     post("/api/v1/admin/accounts", OPERATOR),
@@ -88,6 +90,7 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/accounts/{name}/keys", OPERATOR),
     post("/api/v1/admin/accounts/{name}/grants", OPERATOR),
     delete("/api/v1/admin/keys/{id}", OPERATOR),
+    get("/api/v1/admin/export", OPERATOR),
 ];
 
 const fn get(path: &'static str, access: Access) -> Route {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::export;
 use super::openai::idempotency_key;
 use super::operator::Operator;
 use crate::catalog::DEFAULT_PLAN;
@@ -25,6 +26,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/accounts/{name}/keys", get(list_keys).post(create_key))
         .route("/accounts/{name}/grants", post(grant))
         .route("/keys/{id}", delete(revoke_key))
+        .route("/export", get(export::rows))
 }
 
 async fn list_accounts(

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::limits::{PromptLimit, RateLimit};
 use crate::engine::SubmitError;
 use crate::ledger::{
-    AccountError, ChargeError, GrantError, KeyError, LedgerError, OpenError, Scope, Unavailable,
+    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, OpenError,
+    ReceiptError, Scope, Unavailable,
 };
 use crate::registry::RegistryError;
 
@@ -433,6 +434,33 @@ impl From<RegistryError> for ApiError {
                 let why = "its files can not be used; the server's log says why".to_owned();
                 Self::ModelUnavailable { model: id, why }
             }
+        }
+    }
+}
+
+impl From<ReceiptError> for ApiError {
+    fn from(error: ReceiptError) -> Self {
+        match error {
+            // Another account's request is as unknown as none, whose id the handler knows.
+            ReceiptError::Unknown => Self::UnknownGeneration(String::new()),
+            ReceiptError::StillRunning
+            | ReceiptError::NothingCharged
+            | ReceiptError::NotPaid
+            | ReceiptError::Reversed => Self::Conflict(error.to_string()),
+            ReceiptError::Unavailable(why) => Self::unavailable(&why),
+            ReceiptError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::UnknownAccount(name) => Self::UnknownAccount(name),
+            ExportError::EmptyPeriod { .. } => Self::field("to", error.to_string()),
+            // Only an export to a file writes to one.
+            ExportError::Write(_) => Self::Internal,
+            ExportError::Ledger(error) => error.into(),
         }
     }
 }

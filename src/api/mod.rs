@@ -14,10 +14,12 @@ mod account;
 mod admin;
 mod auth;
 mod body;
+mod books_metrics;
 mod choice;
 mod connections;
 mod delivery;
 mod error;
+mod export;
 mod fields;
 mod generation;
 mod lifecycle;
@@ -28,6 +30,7 @@ mod observe;
 mod openai;
 mod operations;
 mod operator;
+mod receipts;
 mod replay;
 mod state;
 mod unsettled;
@@ -63,6 +66,8 @@ pub fn router(state: AppState) -> Router {
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
         .route("/generations/{id}", get(account::generation))
+        .route("/generations/{id}/receipt", get(receipts::generation))
+        .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)

@@ -95,9 +95,14 @@ pub struct ServerSettings {
     pub shutdown_secs: Option<Number<0, 3_600>>,
 
     /// Days for which the tokens of paid answers stay readable; they are removed within the hour
-    /// after that [default: 30]
-    #[arg(long, env = "MIZAN_KEEP_ANSWERS_DAYS", value_name = "DAYS")]
-    pub keep_answers_days: Option<Number<0, 3_650>>,
+    /// after that. 0 keeps them only until their request ends [default: 30]
+    #[arg(long, env = "MIZAN_RETAIN_OUTPUT_DAYS", value_name = "DAYS")]
+    pub retain_output_days: Option<Number<0, 3_650>>,
+
+    /// Hours between two checks of the whole books while the server runs; 0 for never
+    /// [default: 24]
+    #[arg(long, env = "MIZAN_VERIFY_HOURS", value_name = "HOURS")]
+    pub verify_hours: Option<Number<0, 8_760>>,
 }
 
 impl ServerSettings {
@@ -124,7 +129,8 @@ impl ServerSettings {
             stall_secs: Some(const { Number::of(30) }),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
-            keep_answers_days: Some(const { Number::of(30) }),
+            retain_output_days: Some(const { Number::of(30) }),
+            verify_hours: Some(const { Number::of(24) }),
         }
     }
 
@@ -150,7 +156,8 @@ impl ServerSettings {
             stall_secs: self.stall_secs.or(lower.stall_secs),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
-            keep_answers_days: self.keep_answers_days.or(lower.keep_answers_days),
+            retain_output_days: self.retain_output_days.or(lower.retain_output_days),
+            verify_hours: self.verify_hours.or(lower.verify_hours),
         }
     }
 }

@@ -50,7 +50,7 @@ fn unknown_keys_are_refused_with_the_known_ones() {
         "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `data`, `models`, \
          `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, `model_memory`, \
          `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, `stall_secs`, \
-         `keep_alive_secs`, `shutdown_secs`, `keep_answers_days`",
+         `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`",
     );
     refused(
         "[severs]",
@@ -404,7 +404,8 @@ fn every_server_setting_is_read() {
          model_memory = 17179869184\nprefix_cache = false\nspeculation = \"off\"\n\
          queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
-         keep_alive_secs = 0\nshutdown_secs = 7\nkeep_answers_days = 8\n{TIERS}{MODEL}"
+         keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\nverify_hours = 9\n\
+         {TIERS}{MODEL}"
     );
     let server = parse(&text).expect("sound").server;
     assert_eq!(server.device, Some(Device::Cpu));
@@ -416,7 +417,8 @@ fn every_server_setting_is_read() {
          prefix_cache: Some(false), speculation: Some(Off), queue: Some(5), \
          max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
-         keep_alive_secs: Some(0), shutdown_secs: Some(7), keep_answers_days: Some(8) }"
+         keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \
+         verify_hours: Some(9) }"
     );
 }
 

@@ -191,7 +191,8 @@ fn units_are_those_of_the_config() {
         "--kv-memory=1GiB",
         "--max-body=2MiB",
         "--keep-alive-secs=0",
-        "--keep-answers-days=2",
+        "--retain-output-days=2",
+        "--verify-hours=0",
         "--stall-secs=7",
         "--cors-origins=https://a.example,http://b.example:81",
     ])
@@ -199,7 +200,8 @@ fn units_are_those_of_the_config() {
     assert_eq!(config.kv_memory, Some(1 << 30));
     assert_eq!(config.max_body_bytes, 2 << 20);
     assert_eq!(config.keep_alive, None);
-    assert_eq!(config.keep_answers, Duration::from_secs(2 * 24 * 60 * 60));
+    assert_eq!(config.retain_output, Duration::from_secs(2 * 24 * 60 * 60));
+    assert_eq!(config.verify_every, None);
     assert_eq!(config.stall_timeout, Duration::from_secs(7));
     assert_eq!(config.cors_origins, ["https://a.example", "http://b.example:81"]);
     assert!(config.threads >= 1);

@@ -14,6 +14,7 @@ mod meters;
 
 pub(crate) use accounts::{close_account, create_account};
 pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
+use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use journal::{Grant, TransferKind, grant};
@@ -42,6 +43,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now_ms: i64,
     /// This start of the server.
     pub(crate) boot: i64,
+    /// Whether paid ids outlive their meter.
+    pub(crate) keeps_ids: bool,
 }
 
 /// A command's result before it is committed.
@@ -101,6 +104,17 @@ fn is_broken_rule(error: &rusqlite::Error) -> bool {
         // Not from SQLite: a value that does not convert, or a wrong number of changed rows.
         None => true,
     }
+}
+
+/// Writes a row as it is, so that the commit around it has something to write: one that survives a
+/// power cut then takes every earlier commit with it.
+pub(crate) fn write_again<E>(context: &Context<'_>) -> Outcome<(), E> {
+    context
+        .conn
+        .prepare_cached("UPDATE boot SET at_ms=at_ms WHERE id=?1")?
+        .execute([context.boot])
+        .and_then(exactly_one)?;
+    Ok(())
 }
 
 /// A statement that has to change exactly one row, or the command is undone.

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test's `unwrap` is an assertion.
 
+mod copies;
 mod crash;
+mod exports;
 mod hostile;
 mod limits;
 mod migrations;
@@ -10,9 +12,12 @@ mod model;
 mod power_cut;
 mod races;
 mod reading;
+mod receipts;
+mod retention;
 mod script;
 mod simulation;
 mod tampering;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
