@@ -79,6 +79,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/key", KEY),
     // What the account has and used.
     get("/api/v1/credits", USAGE),
+    get("/api/v1/usage", USAGE),
+    get("/api/v1/generations", USAGE),
     get("/api/v1/generations/{id}", USAGE),
     get("/api/v1/generations/{id}/receipt", USAGE),
     // Running the place.
@@ -91,6 +93,8 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/accounts/{name}/grants", OPERATOR),
     delete("/api/v1/admin/keys/{id}", OPERATOR),
     get("/api/v1/admin/export", OPERATOR),
+    get("/api/v1/admin/usage", OPERATOR),
+    get("/api/v1/admin/generations", OPERATOR),
 ];
 
 const fn get(path: &'static str, access: Access) -> Route {

@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::export;
 use super::openai::idempotency_key;
 use super::operator::Operator;
+use super::{request_log, usage};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
 
@@ -27,6 +28,8 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/accounts/{name}/grants", post(grant))
         .route("/keys/{id}", delete(revoke_key))
         .route("/export", get(export::rows))
+        .route("/usage", get(usage::of_accounts))
+        .route("/generations", get(request_log::of_accounts))
 }
 
 async fn list_accounts(
@@ -149,7 +152,7 @@ async fn grant(
 }
 
 /// The account called `name`. Operators have tens of accounts, not millions.
-async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
+pub(super) async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
     let accounts = state.read_ledger(|ledger| ledger.accounts()).await?;
     let found = accounts.into_iter().find(|account| account.name == name);
     found.ok_or_else(|| ApiError::UnknownAccount(name.to_owned()))

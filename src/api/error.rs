@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::limits::{PromptLimit, RateLimit};
 use crate::engine::SubmitError;
 use crate::ledger::{
-    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, OpenError,
-    ReceiptError, Scope, Unavailable,
+    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, NoticeError,
+    OpenError, ReceiptError, Scope, Unavailable, UsageError,
 };
 use crate::registry::RegistryError;
 
@@ -461,6 +461,26 @@ impl From<ExportError> for ApiError {
             // Only an export to a file writes to one.
             ExportError::Write(_) => Self::Internal,
             ExportError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::TooManyRows { .. } => Self::field("group_by", error.to_string()),
+            UsageError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoticeError> for ApiError {
+    fn from(error: NoticeError) -> Self {
+        match error {
+            NoticeError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
+            NoticeError::UnknownNotice(_) => Self::Internal,
+            NoticeError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
+            NoticeError::Unavailable(why) => Self::unavailable(&why),
         }
     }
 }

@@ -17,6 +17,7 @@ mod body;
 mod books_metrics;
 mod choice;
 mod connections;
+mod csv;
 mod delivery;
 mod error;
 mod export;
@@ -32,8 +33,11 @@ mod operations;
 mod operator;
 mod receipts;
 mod replay;
+mod request_log;
 mod state;
+mod time_span;
 mod unsettled;
+mod usage;
 
 use std::future::Future;
 
@@ -65,6 +69,8 @@ pub fn router(state: AppState) -> Router {
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
+        .route("/usage", get(usage::own))
+        .route("/generations", get(request_log::own))
         .route("/generations/{id}", get(account::generation))
         .route("/generations/{id}/receipt", get(receipts::generation))
         .route("/receipt-key", get(receipts::key))

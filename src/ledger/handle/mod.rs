@@ -5,4 +5,6 @@
 
 mod accounts;
 mod meters;
+mod notices;
 mod reads;
+mod usage;

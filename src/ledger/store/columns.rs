@@ -3,7 +3,7 @@
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
-use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState};
+use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState, NoticeId};
 
 macro_rules! integer_column {
     ($($name:ident),*) => {$(
@@ -19,7 +19,7 @@ macro_rules! integer_column {
         }
     )*};
 }
-integer_column!(AccountId, Credits, KeyId);
+integer_column!(AccountId, Credits, KeyId, NoticeId);
 
 macro_rules! word_column {
     ($name:ident: $($variant:ident = $word:literal),*) => {

@@ -11,6 +11,7 @@ mod columns;
 pub(crate) mod connection;
 mod journal;
 mod meters;
+mod notices;
 
 pub(crate) use accounts::{close_account, create_account};
 pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
@@ -19,6 +20,7 @@ pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
+pub(crate) use notices::{NewTry, notice_tried, set_notice};
 
 use rusqlite::{Connection, ErrorCode, params};
 
