@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod api;
+pub mod billing;
 pub mod catalog;
 pub mod cli;
 pub mod config;

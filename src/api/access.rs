@@ -52,6 +52,7 @@ const PUBLIC: Access = Access::Public;
 const KEY: Access = Access::Key;
 const INFERENCE: Access = Access::Scope(Scope::Inference);
 const USAGE: Access = Access::Scope(Scope::Usage);
+const BILLING: Access = Access::Scope(Scope::Billing);
 const OPERATOR: Access = Access::Operator;
 
 /// Every route.
@@ -83,6 +84,10 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/generations", USAGE),
     get("/api/v1/generations/{id}", USAGE),
     get("/api/v1/generations/{id}/receipt", USAGE),
+    // When it is told that its balance is low.
+    get("/api/v1/notices", BILLING),
+    get("/api/v1/notices/low-balance", BILLING),
+    put("/api/v1/notices/low-balance", BILLING),
     // Running the place.
     get("/api/v1/admin/accounts", OPERATOR),
     post("/api/v1/admin/accounts", OPERATOR),
@@ -93,6 +98,9 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/accounts/{name}/grants", OPERATOR),
     delete("/api/v1/admin/keys/{id}", OPERATOR),
     get("/api/v1/admin/export", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
+    put("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
     get("/api/v1/admin/usage", OPERATOR),
     get("/api/v1/admin/generations", OPERATOR),
 ];
@@ -103,6 +111,10 @@ const fn get(path: &'static str, access: Access) -> Route {
 
 const fn post(path: &'static str, access: Access) -> Route {
     Route { method: Method::POST, path, access }
+}
+
+const fn put(path: &'static str, access: Access) -> Route {
+    Route { method: Method::PUT, path, access }
 }
 
 const fn delete(path: &'static str, access: Access) -> Route {

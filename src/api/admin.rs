@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::export;
 use super::openai::idempotency_key;
 use super::operator::Operator;
-use super::{request_log, usage};
+use super::{notices, request_log, usage};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
 
@@ -28,6 +28,11 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/accounts/{name}/grants", post(grant))
         .route("/keys/{id}", delete(revoke_key))
         .route("/export", get(export::rows))
+        .route("/accounts/{name}/notices", get(notices::list_of_account))
+        .route(
+            "/accounts/{name}/notices/low-balance",
+            get(notices::of_account).put(notices::set_of_account),
+        )
         .route("/usage", get(usage::of_accounts))
         .route("/generations", get(request_log::of_accounts))
 }

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod middleware;
 mod native;
+mod notices;
 mod observe;
 mod openai;
 mod operations;
@@ -51,7 +52,7 @@ pub use access::{Access, ROUTES, Route};
 pub use error::ApiError;
 pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
-pub use state::AppState;
+pub use state::{AppState, NOTICE_TIMEOUT};
 
 use connections::CLOSING_TIMEOUT;
 use openai::{chat, completions, models};
@@ -70,6 +71,8 @@ pub fn router(state: AppState) -> Router {
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
         .route("/usage", get(usage::own))
+        .route("/notices", get(notices::list_own))
+        .route("/notices/low-balance", get(notices::own).put(notices::set_own))
         .route("/generations", get(request_log::own))
         .route("/generations/{id}", get(account::generation))
         .route("/generations/{id}/receipt", get(receipts::generation))

@@ -25,7 +25,7 @@ use crate::money::Fils;
 
 pub use error::CatalogError;
 pub use model::{ModelEntry, SamplingDefaults};
-pub use server::{Device, Host, Origin, ServerSettings, Speculation};
+pub use server::{Device, Host, NoticeNetworks, Origin, ServerSettings, Speculation};
 pub use source::{Source, WheelPart};
 pub use value::{GIB, KIB, MIB, Number, Real, Sha256Digest, Size, TIB};
 

@@ -33,6 +33,8 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         store: StoreFlags,
     },
+    /// Tell an account when its balance is low
+    Notice(super::notices::NoticeFlags),
     /// Close an account: its keys stop working, its journal stays
     Close {
         name: String,
@@ -120,6 +122,7 @@ pub(crate) fn account(command: AccountCommand) -> Result<()> {
             }
             print_keys(&account["keys"]);
         }
+        AccountCommand::Notice(flags) => super::notices::run(flags)?,
         AccountCommand::Close { name, store } => {
             let path = format!("accounts/{}/close", segment(&name));
             call(store, Method::POST, &path, Some(json!({})))?;
@@ -163,7 +166,12 @@ pub(crate) fn grant(flags: GrantFlags) -> Result<()> {
     Ok(())
 }
 
-fn call(store: StoreFlags, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+pub(super) fn call(
+    store: StoreFlags,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value> {
     let config = load_config(store)?;
     runtime()?.block_on(async {
         let operator = Operator::connect(&config).await?;
@@ -193,15 +201,15 @@ fn print_keys(keys: &Value) {
 }
 
 /// The rows of a list, whether it is bare or in `data`.
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.get("data").unwrap_or(value).as_array().into_iter().flatten()
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-fn number(value: &Value, field: &str) -> i64 {
+pub(super) fn number(value: &Value, field: &str) -> i64 {
     value[field].as_i64().unwrap_or_default()
 }
 

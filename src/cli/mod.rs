@@ -11,9 +11,11 @@ mod client;
 mod first_start;
 mod ledger;
 mod models;
+mod notices;
 mod operator;
 mod pull;
 mod serve;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -59,6 +61,10 @@ enum Command {
     Key(books::KeyCommand),
     /// Give an account credits
     Grant(books::GrantFlags),
+    /// Show what an account used, by day, model and key
+    Usage(usage::UsageFlags),
+    /// Show an account's latest requests
+    Requests(usage::RequestsFlags),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -108,6 +114,8 @@ fn run(command: Command) -> Result<()> {
         Command::Account(command) => books::account(command),
         Command::Key(command) => books::key(command),
         Command::Grant(flags) => books::grant(flags),
+        Command::Usage(flags) => usage::usage(flags),
+        Command::Requests(flags) => usage::requests(flags),
         Command::Ledger(command) => ledger::run(command),
     }
 }

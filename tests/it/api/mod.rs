@@ -14,6 +14,7 @@ mod plain;
 mod routes;
 mod shutdown;
 mod streamed;
+mod usage;
 
 use serde_json::{Value, json};
 
