@@ -61,6 +61,7 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // What receipts are checked with: no secret, and also needed by those without an account.
     get("/api/v1/receipt-key", PUBLIC),
     // Generations.
     post("/v1/chat/completions", INFERENCE),

@@ -25,6 +25,8 @@ mod files;
 mod handle;
 mod hash;
 mod keys;
+#[doc(hidden)]
+pub mod load;
 mod lock;
 mod period;
 mod reader;

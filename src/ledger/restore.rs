@@ -98,8 +98,8 @@ pub enum RestoreError {
 }
 
 impl Restore {
-    /// Copies `backup` beside the books at `books`, brings it to this program's schema, verifies it,
-    /// and compares the two. Refuses while a server runs on the books.
+    /// Copies `backup` beside the books at `books`, brings it to this program's schema, verifies
+    /// it, and compares the two. Refuses while a server runs on the books.
     pub fn prepare(books: &Path, backup: &Path) -> Result<Self, RestoreError> {
         if !backup.exists() {
             return Err(RestoreError::NoBackup(backup.to_owned()));

@@ -12,6 +12,7 @@ mod ledger;
 mod model;
 mod notices;
 mod numerics;
+mod payments;
 mod prompts;
 mod registry;
 mod support;

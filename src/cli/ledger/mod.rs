@@ -1,5 +1,5 @@
-//! `mizan ledger`: checks the books, copies them, puts a copy back, and gives their rows and receipts
-//! to others.
+//! `mizan ledger`: checks the books, copies them, puts a copy back, prints their rows, and checks
+//! receipts.
 
 mod copies;
 mod export;

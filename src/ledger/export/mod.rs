@@ -5,7 +5,7 @@
 //! reader who takes an hour holds nothing back. That is exact for the journal, which never changes;
 //! a request is told as it stood when its part was read. What comes after the start is not in it.
 //!
-//! Promises: a stable order (the journal's, and that in which requests were opened); every row once.
+//! Promises: a stable order (that of the journal, or of the requests' beginnings); every row once.
 
 mod format;
 mod rows;

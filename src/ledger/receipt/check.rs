@@ -115,7 +115,8 @@ mod tests {
         // Computed outside of this program.
         assert_eq!(
             sign(charge(), &keys()).signature,
-            "RpgO1hnFqI3HFGWANhRe2VN4HJGj3LnDAPjkMRV7+0/VBOlOn/YeAkB992fEhzh4rAnzVmc5cbYZe4ej/Ca4DA=="
+            "RpgO1hnFqI3HFGWANhRe2VN4HJGj3LnDAPjkMRV7+0/VBOlOn/YeAkB992fEhzh4\
+             rAnzVmc5cbYZe4ej/Ca4DA=="
         );
     }
 

@@ -146,7 +146,7 @@ pub enum ReceiptError {
 }
 
 impl Ledger {
-    /// The receipt for what a request of this account cost. Blocks, for a durable commit if need be.
+    /// The receipt for what a request of this account cost. Blocks; makes it durable if need be.
     pub fn charge_receipt(
         &self,
         account: AccountId,
@@ -183,7 +183,7 @@ impl Ledger {
         if self.inner.gauges.durable_seq.load(Ordering::SeqCst) >= seq {
             return Ok(());
         }
-        self.submit(Durability::PowerCut, Admission::New, store::write_again).wait()
+        self.submit(Durability::PowerCut, Admission::New, store::touch).wait()
     }
 }
 
@@ -320,8 +320,8 @@ mod tests {
         let refused = ledger.purchase_receipt(account, topup);
         assert!(matches!(refused, Err(ReceiptError::NotPaid)), "{refused:?}");
         sql("UPDATE topup SET state='paid',paid_ms=5,provider_payment_id='chg_1';
-             INSERT INTO transfer(seq,id,kind,from_id,to_id,amount,source,actor,at_ms,prev_hash,hash)
-             SELECT 1,zeroblob(16),'topup',1,account_id,credits,id,'test',0,zeroblob(32),
+             INSERT INTO transfer(seq,id,kind,from_id,to_id,amount,source,actor,at_ms,prev_hash,
+               hash) SELECT 1,zeroblob(16),'topup',1,account_id,credits,id,'test',0,zeroblob(32),
                zeroblob(32) FROM topup");
         let signed = ledger.purchase_receipt(account, topup).unwrap();
         let text = serde_json::to_string(&signed).unwrap();

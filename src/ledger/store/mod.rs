@@ -108,13 +108,19 @@ fn is_broken_rule(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Writes a row as it is, so that the commit around it has something to write: one that survives a
-/// power cut then takes every earlier commit with it.
-pub(crate) fn write_again<E>(context: &Context<'_>) -> Outcome<(), E> {
+/// Writes a row and takes it back, so that the commit around it has a page to write: one that
+/// survives a power cut then takes every earlier commit with it. (A row that is written as it is
+/// does not do: SQLite sees that nothing changes.)
+pub(crate) fn touch<E>(context: &Context<'_>) -> Outcome<(), E> {
     context
         .conn
-        .prepare_cached("UPDATE boot SET at_ms=at_ms WHERE id=?1")?
-        .execute([context.boot])
+        .prepare_cached("INSERT INTO purge(before_ms,at_ms) VALUES(0,0)")?
+        .execute([])
+        .and_then(exactly_one)?;
+    context
+        .conn
+        .prepare_cached("DELETE FROM purge WHERE rowid=?1")?
+        .execute([context.conn.last_insert_rowid()])
         .and_then(exactly_one)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Low-balance notices: told once for each fall, in the transaction of the fall, whoever is to blame
+//! Low-balance notices: told once for each fall, in the transaction of the fall, whatever made it.
 //! for it.
 
 use std::sync::Barrier;
