@@ -21,7 +21,7 @@ use crate::payments::{
     self, Manual, MyFatoorah, MyFatoorahSettings, PaymentProvider, SecretError, Tap, TapSettings,
 };
 
-pub use crate::catalog::{Device, Speculation};
+pub use crate::catalog::{Device, NoticeNetworks, Speculation};
 
 /// The settings file that is looked for in the working directory.
 const FILE_NAME: &str = "models.toml";
@@ -155,6 +155,8 @@ pub struct Config {
     pub retain_output: Duration,
     /// Between two checks of the whole books; `None` checks only when asked.
     pub verify_every: Option<Duration>,
+    /// Which networks notices are sent to.
+    pub notice_networks: NoticeNetworks,
     /// The operator's key, where one was given.
     pub admin_key: Option<Secret>,
     /// The ways to pay, ready to be used.
@@ -265,6 +267,7 @@ impl Config {
             max_body: Some(max_body),
             cors_origins: Some(cors_origins),
             stall_secs: Some(stall_secs),
+            notice_networks: Some(notice_networks),
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
             retain_output_days: Some(retain_output_days),
@@ -314,6 +317,7 @@ impl Config {
             cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),
             stall_timeout: Duration::from_secs(stall_secs.get()),
             keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
+            notice_networks,
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),
             retain_output: Duration::from_secs(retain_output_days.get() * 24 * 60 * 60),
             verify_every: Some(verify_hours.get())

@@ -81,6 +81,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/key", KEY),
     // What the account has and used.
     get("/api/v1/credits", USAGE),
+    get("/api/v1/usage", USAGE),
+    get("/api/v1/generations", USAGE),
     get("/api/v1/generations/{id}", USAGE),
     // Buying credits. Whoever comes back from a bank has the order's id, and no key.
     get("/api/v1/packs", KEY),
@@ -92,6 +94,10 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/payments/{provider}/webhook", PUBLIC),
     get("/topups/{id}/return", PUBLIC),
     get("/api/v1/generations/{id}/receipt", USAGE),
+    // When it is told that its balance is low.
+    get("/api/v1/notices", BILLING),
+    get("/api/v1/notices/low-balance", BILLING),
+    put("/api/v1/notices/low-balance", BILLING),
     // Running the place.
     get("/api/v1/admin/accounts", OPERATOR),
     post("/api/v1/admin/accounts", OPERATOR),
@@ -117,6 +123,11 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers/{batch}/void", OPERATOR),
     get("/api/v1/admin/export", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
+    put("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
+    get("/api/v1/admin/usage", OPERATOR),
+    get("/api/v1/admin/generations", OPERATOR),
 ];
 
 const fn get(path: &'static str, access: Access) -> Route {
@@ -129,6 +140,10 @@ const fn post(path: &'static str, access: Access) -> Route {
 
 const fn patch(path: &'static str, access: Access) -> Route {
     Route { method: Method::PATCH, path, access }
+}
+
+const fn put(path: &'static str, access: Access) -> Route {
+    Route { method: Method::PUT, path, access }
 }
 
 const fn delete(path: &'static str, access: Access) -> Route {

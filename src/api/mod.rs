@@ -19,6 +19,7 @@ mod books_metrics;
 mod callbacks;
 mod choice;
 mod connections;
+mod csv;
 mod delivery;
 mod error;
 mod export;
@@ -28,14 +29,18 @@ mod lifecycle;
 mod limits;
 mod middleware;
 mod native;
+mod notices;
 mod observe;
 mod openai;
 mod operations;
 mod operator;
 mod receipts;
 mod replay;
+mod request_log;
 mod state;
+mod time_span;
 mod unsettled;
+mod usage;
 mod voucher_tries;
 
 use std::future::Future;
@@ -50,7 +55,7 @@ pub use access::{Access, ROUTES, Route};
 pub use error::ApiError;
 pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
-pub use state::AppState;
+pub use state::{AppState, NOTICE_TIMEOUT};
 
 use connections::CLOSING_TIMEOUT;
 use openai::{chat, completions, models};
@@ -68,6 +73,10 @@ pub fn router(state: AppState) -> Router {
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
+        .route("/usage", get(usage::own))
+        .route("/notices", get(notices::list_own))
+        .route("/notices/low-balance", get(notices::own).put(notices::set_own))
+        .route("/generations", get(request_log::own))
         .route("/generations/{id}", get(account::generation))
         .route("/packs", get(billing::packs))
         .route("/topups", get(billing::list).post(billing::order))

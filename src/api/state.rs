@@ -17,6 +17,7 @@ use super::operator::OperatorKey;
 use super::unsettled::Unsettled;
 use super::voucher_tries::VoucherTries;
 use crate::billing::Billing;
+use crate::billing::notices::{NoticeCounts, Outbound};
 use crate::config::Config;
 use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
@@ -24,6 +25,9 @@ use crate::telemetry::Metrics;
 
 /// A caller waits this long for a model that loads; then it is told to come again.
 const MAX_LOAD_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a team's server may take for a notice.
+pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Text up to this length is rendered and tokenized where it is; a hop would take longer.
 const SHORT_TEXT_BYTES: usize = 4 * 1024;
@@ -52,6 +56,9 @@ pub struct AppState {
     pub(super) limiter: Limiter,
     /// Plain answers that may still be reversed.
     pub(super) unsettled: Unsettled,
+    /// Where notices may be sent.
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) notice_counts: Arc<NoticeCounts>,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
     /// Bounds how many long texts are tokenized at once.
@@ -74,6 +81,8 @@ impl AppState {
         let local_url = format!("http://{}:{}", config.host, config.port);
         Self {
             billing: Billing::new(Arc::clone(&config), ledger.clone(), &local_url),
+            outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
+            notice_counts: Arc::default(),
             started_secs: clock.now_ms() / 1000,
             config,
             registry,
@@ -94,6 +103,11 @@ impl AppState {
     #[must_use]
     pub fn with_operator_key(self, key: OperatorKey) -> Self {
         Self { operator_key: Some(key), ..self }
+    }
+
+    /// What a sender of notices counts, to be shown with the other metrics.
+    pub fn notice_counts(&self) -> Arc<NoticeCounts> {
+        Arc::clone(&self.notice_counts)
     }
 
     /// Unix seconds.

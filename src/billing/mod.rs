@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A provider's callback, the customer's return, the operator and the poller all end in the same
-//! `check`: whoever comes first, and however often, the credits are given once.
+//! `check`: whoever comes first, and however often, the credits are given once. `notices` tells a
+//! team's own server when its credits run low.
 //!
 //! Promises: an order exists in the books before a provider hears of it; only what a provider
 //! answered when asked makes an order paid. Synchronous: async callers use a blocking thread.
@@ -19,6 +20,7 @@
 mod callbacks;
 mod checks;
 mod error;
+pub mod notices;
 mod orders;
 mod poller;
 mod refunds;

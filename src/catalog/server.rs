@@ -108,6 +108,11 @@ pub struct ServerSettings {
     /// [default: 24]
     #[arg(long, env = "MIZAN_VERIFY_HOURS", value_name = "HOURS")]
     pub verify_hours: Option<Number<0, 8_760>>,
+
+    /// Which networks notices are sent to, besides the public one: public for none, private for the
+    /// place's own, any for this machine's loopback, too [default: private]
+    #[arg(long, env = "MIZAN_NOTICE_NETWORKS", value_name = "public|private|any")]
+    pub notice_networks: Option<NoticeNetworks>,
 }
 
 impl ServerSettings {
@@ -134,6 +139,7 @@ impl ServerSettings {
             max_body: Some(const { Size::of(8 * MIB) }),
             cors_origins: Some(Vec::new()),
             stall_secs: Some(const { Number::of(30) }),
+            notice_networks: Some(NoticeNetworks::Private),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
             retain_output_days: Some(const { Number::of(30) }),
@@ -162,6 +168,7 @@ impl ServerSettings {
             max_body: self.max_body.or(lower.max_body),
             cors_origins: self.cors_origins.or(lower.cors_origins),
             stall_secs: self.stall_secs.or(lower.stall_secs),
+            notice_networks: self.notice_networks.or(lower.notice_networks),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
             retain_output_days: self.retain_output_days.or(lower.retain_output_days),
@@ -226,6 +233,40 @@ impl fmt::Display for Speculation {
         f.write_str(match self {
             Speculation::Off => "off",
             Speculation::PromptLookup => "prompt-lookup",
+        })
+    }
+}
+
+/// How far notices reach: who sets their URL is a team, not the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeNetworks {
+    /// Public addresses only.
+    Public,
+    /// Those, and private networks.
+    Private,
+    /// Those, and this machine's loopback.
+    Any,
+}
+
+impl FromStr for NoticeNetworks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "public" => Ok(NoticeNetworks::Public),
+            "private" => Ok(NoticeNetworks::Private),
+            "any" => Ok(NoticeNetworks::Any),
+            _ => Err(format!("unknown networks \"{text}\": there are public, private and any")),
+        }
+    }
+}
+
+impl fmt::Display for NoticeNetworks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoticeNetworks::Public => "public",
+            NoticeNetworks::Private => "private",
+            NoticeNetworks::Any => "any",
         })
     }
 }
@@ -321,6 +362,7 @@ impl fmt::Display for SecureOrigin {
 
 deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
 deserialize_from_text!(Speculation => "a speculation in quotes: \"off\" or \"prompt-lookup\"");
+deserialize_from_text!(NoticeNetworks => "networks in quotes: \"public\", \"private\" or \"any\"");
 deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");
 deserialize_from_text!(Origin => "an origin in quotes, such as \"https://chat.example.com\"");
 deserialize_from_text!(SecureOrigin => "an address in quotes, such as \"https://credits.example.com\"");

@@ -67,6 +67,8 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         output: OutputFlags,
     },
+    /// Tell an account when its balance is low
+    Notice(super::notices::NoticeFlags),
     /// Close an account: its keys stop working, its journal stays
     Close {
         name: String,
@@ -105,6 +107,7 @@ pub(crate) fn account(command: AccountCommand) -> Result<()> {
             let path = format!("accounts/{}", segment(&name));
             output.show(&call(store, Method::GET, &path, None)?, print_account);
         }
+        AccountCommand::Notice(flags) => super::notices::run(flags)?,
         AccountCommand::Plan { name, plan, store, output } => {
             change(store, output, &name, json!({ "plan": plan }))?;
         }

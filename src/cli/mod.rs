@@ -12,11 +12,13 @@ mod first_start;
 mod key;
 mod ledger;
 mod models;
+mod notices;
 mod operator;
 mod output;
 mod pull;
 mod sales;
 mod serve;
+mod usage;
 mod verify;
 mod voucher;
 
@@ -78,6 +80,10 @@ enum Command {
     Revenue(sales::ReportFlags),
     /// What operators did
     Audit(sales::ReportFlags),
+    /// Show what an account used, by day, model and key
+    Usage(usage::UsageFlags),
+    /// Show an account's latest requests
+    Requests(usage::RequestsFlags),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -133,6 +139,8 @@ fn run(command: Command) -> Result<()> {
         Command::Refund(command) => sales::refund(command),
         Command::Revenue(flags) => sales::revenue(flags),
         Command::Audit(flags) => sales::audit(flags),
+        Command::Usage(flags) => usage::usage(flags),
+        Command::Requests(flags) => usage::requests(flags),
         Command::Ledger(command) => ledger::run(command),
     }
 }

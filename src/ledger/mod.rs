@@ -46,15 +46,20 @@ mod writer;
 
 pub use backup::{BackedUp, BackupError, ChainHead, backup};
 pub use clock::{Clock, SystemClock};
-pub use dates::{Day, ParseDayError};
+pub use dates::{Day, ParseDayError, rfc3339};
 pub use errors::{
-    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, OpenError,
-    Unavailable,
+    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, NoticeError,
+    OpenError, Unavailable, UsageError,
 };
 pub use export::{
     Export, ExportError, ExportFormat, ExportQuery, ExportWhat, UnknownWord, export_file,
+    push_csv_text,
 };
 pub use keys::fresh_secret;
+pub use reader::{
+    BadCursor, GenerationPage, GenerationQuery, GenerationRow, KeyName, LowBalance, NoticeRecord,
+    UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums,
+};
 pub use receipt::{
     ChargeReceipt, PurchaseReceipt, Receipt, ReceiptError, ReceiptRefused, SignedReceipt,
     check_receipt,
@@ -73,7 +78,7 @@ pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysErro
 pub use types::{
     AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
-    MeterState, NewKey, ParseMeterIdError, Purged, UnknownReset,
+    MeterState, NewKey, NoticeId, ParseMeterIdError, Purged, UnknownReset,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 pub use voucher_code::{ParseCodeError, VoucherCode};

@@ -50,7 +50,8 @@ fn unknown_keys_are_refused_with_the_known_ones() {
         "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, \
          `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
          `model_memory`, `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, \
-         `stall_secs`, `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`",
+         `stall_secs`, `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`, \
+         `notice_networks`",
     );
     refused(
         "[severs]",
@@ -484,6 +485,7 @@ fn every_server_setting_is_read() {
          queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
          keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\nverify_hours = 9\n\
+         notice_networks = \"any\"\n\
          {TIERS}{MODEL}"
     );
     let server = parse(&text).expect("sound").server;
@@ -497,7 +499,7 @@ fn every_server_setting_is_read() {
          max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \
-         verify_hours: Some(9) }"
+         verify_hours: Some(9), notice_networks: Some(Any) }"
     );
 }
 

@@ -64,6 +64,32 @@ fn an_operator_keeps_accounts_keys_and_grants_without_a_server() {
 }
 
 #[test]
+fn an_operator_sees_usage_and_sets_notices() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    let usage = shell.ok("usage research --by model,day");
+    assert!(
+        usage.starts_with("MODEL") && usage.lines().last().expect("a line").starts_with("total")
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&shell.ok("usage research --json")).expect("JSON");
+    assert_eq!(json["total"]["requests"], 0);
+    let csv = shell.ok("usage research --by key --csv");
+    assert!(csv.starts_with("key_id,key_label,key_prefix,requests"), "{csv}");
+    assert!(shell.ok("requests research --limit 5").starts_with("REQUEST"));
+    assert!(shell.refused("requests research --limit 0").contains("1 to 1000"));
+    assert!(shell.refused("usage nobody").contains("there is no account 'nobody'"));
+
+    assert_eq!(shell.ok("account notice research"), "research is told of no balance\n");
+    let set = shell.ok("account notice research --below 500 --url https://example.com/hook");
+    assert!(set.contains("below 500 credits, at https://example.com/hook\nwhsec_"), "{set}");
+    assert!(!shell.ok("account notice research").contains("whsec_"));
+    let refused = shell.refused("account notice research --below 5 --url http://127.0.0.1/");
+    assert!(refused.contains("loopback"), "{refused}");
+    assert_eq!(shell.ok("account notice research --off"), "research is told of no balance\n");
+}
+
+#[test]
 fn refusals_are_one_line_that_says_what_would_be_right() {
     let shell = Shell::new();
     for (line, expected) in [

@@ -10,6 +10,7 @@ mod engine;
 mod hub;
 mod ledger;
 mod model;
+mod notices;
 mod numerics;
 mod payments;
 mod prompts;

@@ -19,6 +19,7 @@ use super::export;
 use super::fields::Fields;
 use super::openai::idempotency_key;
 use super::operator::Operator;
+use super::{notices, request_log, usage};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
 
@@ -45,6 +46,13 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/vouchers", get(vouchers::list).post(vouchers::create))
         .route("/vouchers/{batch}/void", post(vouchers::void))
         .route("/export", get(export::rows))
+        .route("/accounts/{name}/notices", get(notices::list_of_account))
+        .route(
+            "/accounts/{name}/notices/low-balance",
+            get(notices::of_account).put(notices::set_of_account),
+        )
+        .route("/usage", get(usage::of_accounts))
+        .route("/generations", get(request_log::of_accounts))
 }
 
 async fn list_accounts(
@@ -176,7 +184,7 @@ async fn grant(
 }
 
 /// The account called `name`. Operators have tens of accounts, not millions.
-async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
+pub(super) async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
     let accounts = state.read_ledger(|ledger| ledger.accounts()).await?;
     let found = accounts.into_iter().find(|account| account.name == name);
     found.ok_or_else(|| ApiError::UnknownAccount(name.to_owned()))

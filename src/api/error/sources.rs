@@ -3,8 +3,8 @@
 use super::ApiError;
 use crate::engine::SubmitError;
 use crate::ledger::{
-    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, OpenError,
-    ReceiptError, Unavailable,
+    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, NoticeError,
+    OpenError, ReceiptError, Unavailable, UsageError,
 };
 use crate::registry::RegistryError;
 
@@ -143,6 +143,26 @@ impl From<ExportError> for ApiError {
             // Only an export to a file writes to one.
             ExportError::Write(_) => Self::Internal,
             ExportError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<UsageError> for ApiError {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::TooManyRows { .. } => Self::field("group_by", error.to_string()),
+            UsageError::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoticeError> for ApiError {
+    fn from(error: NoticeError) -> Self {
+        match error {
+            NoticeError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
+            NoticeError::UnknownNotice(_) => Self::Internal,
+            NoticeError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
+            NoticeError::Unavailable(why) => Self::unavailable(&why),
         }
     }
 }

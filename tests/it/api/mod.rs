@@ -16,6 +16,7 @@ mod routes;
 mod sales;
 mod shutdown;
 mod streamed;
+mod usage;
 
 use serde_json::{Value, json};
 

@@ -9,6 +9,7 @@ mod hostile;
 mod limits;
 mod migrations;
 mod model;
+mod notices;
 mod power_cut;
 mod races;
 mod reading;
@@ -17,6 +18,7 @@ mod retention;
 mod script;
 mod simulation;
 mod tampering;
+mod usage;
 mod watch;
 
 use std::path::PathBuf;
