@@ -8,7 +8,9 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mizan::ledger::{AccountId, Credits, KeyId, Ledger, LedgerOptions, MeterId, MeterRequest};
+use mizan::ledger::{
+    AccountId, Credits, KeyId, Ledger, LedgerOptions, MeterId, MeterRequest, NewKeyRequest,
+};
 
 /// Concurrent requests in the larger workloads.
 const STREAMS: usize = 32;
@@ -50,8 +52,11 @@ impl Bench {
             ledger.create_account("bench", "default", "bench").wait().expect("a new name");
         let credits = Credits(1_000_000_000);
         ledger.grant(account, credits, "bench", "bench").wait().expect("a valid grant");
-        let key =
-            ledger.create_key(account, "bench", None, "bench").wait().expect("a valid key").id;
+        let key = ledger
+            .create_key(NewKeyRequest::new(account, "bench"), "bench")
+            .wait()
+            .expect("a valid key")
+            .id;
         Self { ledger, account, key }
     }
 

@@ -70,8 +70,8 @@ pub enum ApiError {
     /// There is no `Authorization` header of the right form.
     #[error("no API key: send it as 'Authorization: Bearer KEY'")]
     MissingKey,
-    /// The key is unknown or revoked.
-    #[error("this API key is not valid; it may have been revoked")]
+    /// The key or session is unknown, revoked or over.
+    #[error("this API key is not valid; it may have been revoked, or have expired")]
     InvalidKey,
     /// The balance does not pay one token.
     #[error(
@@ -101,9 +101,27 @@ pub enum ApiError {
     /// The route is an account's, which the operator has not got.
     #[error("the operator's key opens the admin routes only: send an account's key")]
     NotAnAccount,
-    /// The key may do other things only.
-    #[error("this key lacks the scope '{0}': use one that has it, or have one made")]
+    /// The key, or the user's role, is for other things only.
+    #[error("this key or role lacks the scope '{0}': use one that has it, or have one made")]
     MissingScope(Scope),
+    /// Credits are spent with keys only, and a key's route tells of the key.
+    #[error("a session is not enough here: send an API key of the account")]
+    NeedsKey,
+    /// The route is for people who signed in.
+    #[error("only who has signed in can do this: send a session's secret")]
+    NeedsSession,
+    /// What was asked for is more than the caller may give.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Nobody was signed in. Whether there is such a name is not told.
+    #[error("the name or the password is wrong")]
+    WrongPassword,
+    /// Somebody tries to guess a password, or all at once do.
+    #[error("too many tries to sign in; try again in {retry_after_secs} seconds")]
+    TooManySignIns {
+        /// When to come again.
+        retry_after_secs: u32,
+    },
     /// The route is not in the table of who may call what, so nobody may.
     #[error("this route is closed to everybody")]
     ClosedRoute,
@@ -122,6 +140,9 @@ pub enum ApiError {
     /// There is no such key.
     #[error("there is no such key")]
     UnknownKey,
+    /// There is no such user, or it is another account's.
+    #[error("there is no such user")]
+    UnknownUser,
     /// What was asked for contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -261,6 +282,11 @@ impl ApiError {
             Self::NotOperator => Shape::forbidden(),
             Self::NotAnAccount => Shape::forbidden(),
             Self::MissingScope(_) => Shape::forbidden(),
+            Self::NeedsKey => Shape::forbidden(),
+            Self::NeedsSession => Shape::forbidden(),
+            Self::Forbidden(_) => Shape::forbidden(),
+            Self::WrongPassword => Shape::invalid(Status::UNAUTHORIZED).code("wrong_password"),
+            Self::TooManySignIns { retry_after_secs } => Shape::too_soon(*retry_after_secs),
             Self::ClosedRoute => Shape::forbidden(),
             Self::AccountClosed => Shape::forbidden(),
             Self::UnknownModel(_) => {
@@ -269,6 +295,7 @@ impl ApiError {
             Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownUser => Shape::invalid(Status::NOT_FOUND),
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),
@@ -338,7 +365,9 @@ impl From<OpenError> for ApiError {
             OpenError::Conflict => Self::IdempotencyMismatch,
             OpenError::StillRunning(_) => Self::IdempotencyRunning,
             OpenError::AccountClosed => Self::AccountClosed,
-            OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
+            OpenError::KeyRevoked | OpenError::KeyExpired | OpenError::UnknownKey => {
+                Self::InvalidKey
+            }
             // The generation gives the stored answer instead, so this one is a fault of ours.
             OpenError::Replay(_) => Self::Internal,
             OpenError::Invalid(invalid) => Self::BadRequest(invalid.to_string()),
@@ -364,6 +393,9 @@ impl From<KeyError> for ApiError {
             KeyError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
             KeyError::AccountClosed(_) => Self::Conflict(error.to_string()),
             KeyError::UnknownKey => Self::UnknownKey,
+            KeyError::UnknownUser | KeyError::BeyondMaker { .. } => {
+                Self::Forbidden(error.to_string())
+            }
             KeyError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
             KeyError::Unavailable(why) => Self::unavailable(&why),
         }
@@ -445,7 +477,7 @@ impl From<LedgerError> for ApiError {
 }
 
 impl ApiError {
-    fn unavailable(why: &Unavailable) -> Self {
+    pub(super) fn unavailable(why: &Unavailable) -> Self {
         tracing::error!(%why, "the ledger took no command");
         match why {
             Unavailable::Busy | Unavailable::Failed => Self::LedgerUnavailable,
@@ -497,6 +529,13 @@ mod tests {
         check(NotAnAccount, 403, "permission_error", None, None);
         check(MissingScope(Scope::Billing), 403, "permission_error", None, None);
         check(ClosedRoute, 403, "permission_error", None, None);
+        check(NeedsKey, 403, "permission_error", None, None);
+        check(NeedsSession, 403, "permission_error", None, None);
+        check(Forbidden("more".to_owned()), 403, "permission_error", None, None);
+        check(WrongPassword, 401, invalid, Some("wrong_password"), None);
+        let tries = TooManySignIns { retry_after_secs: 9 };
+        check(tries, 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
+        check(UnknownUser, 404, invalid, None, None);
         check(AccountClosed, 403, "permission_error", None, None);
         check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
         check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);

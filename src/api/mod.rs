@@ -20,6 +20,7 @@ mod delivery;
 mod error;
 mod fields;
 mod generation;
+mod keys;
 mod lifecycle;
 mod limits;
 mod middleware;
@@ -28,13 +29,17 @@ mod observe;
 mod openai;
 mod operations;
 mod operator;
+mod passwords;
 mod replay;
+mod sessions;
+mod sign_ins;
 mod state;
 mod unsettled;
+mod users;
 
 use std::future::Future;
 
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use tokio::net::{TcpListener, UnixListener};
@@ -63,6 +68,13 @@ pub fn router(state: AppState) -> Router {
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
         .route("/generations/{id}", get(account::generation))
+        .route("/sessions", post(sessions::create))
+        .route("/sessions/current", delete(sessions::end))
+        .route("/invitations/accept", post(sessions::accept_invitation))
+        .route("/me", get(sessions::me))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", delete(keys::revoke))
+        .merge(users::routes())
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)

@@ -103,7 +103,7 @@ pub(crate) fn grant(flags: GrantFlags) -> Result<()> {
     Ok(())
 }
 
-/// Calls an admin route of the server that runs on the data folder, or of one of this command's own.
+/// Calls an admin route of the server that runs on the data folder, or of one for this command.
 pub(super) fn call(
     store: StoreFlags,
     method: Method,

@@ -8,6 +8,7 @@ mod bench;
 mod books;
 mod chat;
 mod client;
+mod expiry;
 mod first_start;
 mod key;
 mod ledger;
@@ -16,6 +17,7 @@ mod operator;
 mod output;
 mod pull;
 mod serve;
+mod user;
 mod verify;
 
 use std::process::ExitCode;
@@ -59,6 +61,9 @@ enum Command {
     /// Create, list and revoke the keys of accounts
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Create, list, invite and disable the people who may sign in
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Give an account credits
     Grant(books::GrantFlags),
     /// Check the books
@@ -109,6 +114,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(command) => bench::run(command),
         Command::Account(command) => books::account(command),
         Command::Key(command) => key::run(command),
+        Command::User(command) => user::run(command),
         Command::Grant(flags) => books::grant(flags),
         Command::Ledger(command) => ledger::run(command),
     }

@@ -17,11 +17,13 @@
 #![deny(clippy::float_arithmetic)]
 
 mod clock;
+mod directory;
 mod errors;
 mod handle;
 mod hash;
 mod keys;
 mod lock;
+mod people;
 mod period;
 mod reader;
 mod recovery;
@@ -34,16 +36,17 @@ mod writer;
 
 pub use clock::{Clock, SystemClock};
 pub use errors::{
-    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, OpenError,
-    Unavailable,
+    AccountError, ChargeError, CloseError, GrantError, Invalid, InvitationError, KeyError,
+    LedgerError, OpenError, SessionError, Unavailable, UserError,
 };
-pub use keys::fresh_secret;
+pub use keys::{SESSION_PREFIX, fresh_secret};
+pub use people::{NewSecret, NewUser, Reach, SessionInfo, SignIn, UserInfo};
 pub use reply::Reply;
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
-    MeterState, NewKey, ParseMeterIdError, Purged, UnknownReset,
+    MeterState, NewKey, NewKeyRequest, ParseMeterIdError, Purged, UnknownReset, UserId,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 

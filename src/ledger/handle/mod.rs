@@ -4,5 +4,7 @@
 //! is answered; the steps of a meter survive a kill of the process.
 
 mod accounts;
+mod keys;
 mod meters;
 mod reads;
+mod users;

@@ -3,7 +3,8 @@
 use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
-use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState};
+use crate::ledger::scopes::{Role, Scopes};
+use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState, UserId};
 
 macro_rules! integer_column {
     ($($name:ident),*) => {$(
@@ -19,7 +20,7 @@ macro_rules! integer_column {
         }
     )*};
 }
-integer_column!(AccountId, Credits, KeyId);
+integer_column!(AccountId, Credits, KeyId, UserId);
 
 macro_rules! word_column {
     ($name:ident: $($variant:ident = $word:literal),*) => {
@@ -39,7 +40,20 @@ macro_rules! word_column {
     };
 }
 word_column!(LimitReset: Daily = "daily", Weekly = "weekly", Monthly = "monthly");
+word_column!(Role: Owner = "owner", Member = "member", Operator = "operator");
 word_column!(MeterState: Open = "open", Closed = "closed", Reversed = "reversed");
+
+impl ToSql for Scopes {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
+    }
+}
+
+impl FromSql for Scopes {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(|error| FromSqlError::Other(Box::new(error)))
+    }
+}
 
 /// A blob of a known length: ids, hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

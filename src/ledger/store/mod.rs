@@ -11,13 +11,17 @@ mod columns;
 pub(crate) mod connection;
 mod journal;
 mod meters;
+mod sessions;
+mod users;
 
 pub(crate) use accounts::{close_account, create_account};
-pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
+pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key, spending_of};
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
+pub(crate) use sessions::{accept_invitation, end_session, invite, start_session};
+pub(crate) use users::{create_user, disable_user, set_role};
 
 use rusqlite::{Connection, ErrorCode, params};
 

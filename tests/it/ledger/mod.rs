@@ -4,6 +4,7 @@
 
 mod crash;
 mod hostile;
+mod keys;
 mod limits;
 mod migrations;
 mod model;
@@ -13,6 +14,7 @@ mod reading;
 mod script;
 mod simulation;
 mod tampering;
+mod users;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use mizan::ledger::{
     AccountId, Clock, Credits, KeyId, KeyLimit, Ledger, LedgerOptions, MeterId, MeterRequest,
-    OpenError,
+    NewKeyRequest, OpenError,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -69,7 +71,11 @@ impl Books {
     }
 
     fn key(&self, account: AccountId, limit: Option<KeyLimit>) -> KeyId {
-        self.ledger.create_key(account, "key", limit, "test").wait().unwrap().id
+        self.key_like(NewKeyRequest { limit, ..NewKeyRequest::new(account, "key") })
+    }
+
+    fn key_like(&self, request: NewKeyRequest) -> KeyId {
+        self.ledger.create_key(request, "test").wait().unwrap().id
     }
 
     fn balance(&self, account: AccountId) -> i64 {

@@ -15,7 +15,7 @@ use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
-    SystemClock,
+    NewKeyRequest, SystemClock,
 };
 use mizan::registry::{LoadedModel, Registry};
 use rusqlite::Connection;
@@ -117,7 +117,11 @@ impl Server {
         }
         let limit =
             setup.key_limit.map(|credits| KeyLimit { credits: Credits(credits), reset: None });
-        let key = ledger.create_key(account, "first", limit, "test").wait().unwrap().secret;
+        let key = ledger
+            .create_key(NewKeyRequest { limit, ..NewKeyRequest::new(account, "first") }, "test")
+            .wait()
+            .unwrap()
+            .secret;
 
         let mut controls = Vec::new();
         let models = [STANDARD, PREMIUM].map(|id| {
@@ -167,7 +171,7 @@ impl Server {
                 id
             }
         };
-        self.ledger.create_key(id, "further", None, "test").wait().unwrap()
+        self.ledger.create_key(NewKeyRequest::new(id, "further"), "test").wait().unwrap()
     }
 
     /// Lets the models say the script's first `tokens` tokens.
