@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod metering;
 pub mod model;
 pub mod money;
+pub mod payments;
 pub mod registry;
 pub mod telemetry;
 pub mod text;

@@ -265,6 +265,40 @@ fn vllm(label: &str) -> &str {
 
 type Labels<'a> = Vec<(&'a str, &'a str)>;
 
+/// Appends a metric of one value to a page; `kind` is Prometheus' word.
+pub fn figure(
+    page: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    value: impl std::fmt::Display,
+) {
+    header(page, name, kind, help);
+    sample(page, name, &[], value);
+}
+
+/// Appends a histogram to a page, from the count in each bucket: one for each bound, in
+/// microseconds, and one for what is above the last.
+pub fn histogram(
+    page: &mut String,
+    name: &str,
+    help: &str,
+    bounds: &[u64],
+    counts: &[u64],
+    sum: u64,
+) {
+    header(page, name, "histogram", help);
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let mut total = 0;
+    for (index, count) in counts.iter().enumerate() {
+        total += count;
+        let bound = bounds.get(index).map_or("+Inf".to_owned(), |b| seconds(*b).to_string());
+        sample(page, &format!("{name}_bucket"), &[("le", bound.as_str())], total);
+    }
+    sample(page, &format!("{name}_sum"), &[], seconds(sum));
+    sample(page, &format!("{name}_count"), &[], total);
+}
+
 fn header(page: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }

@@ -73,6 +73,8 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // What receipts are checked with: no secret, and also needed by those without an account.
+    get("/api/v1/receipt-key", PUBLIC),
     // Generations.
     post("/v1/chat/completions", INFERENCE),
     post("/v1/completions", INFERENCE),
@@ -106,6 +108,7 @@ pub const ROUTES: &[Route] = &[
     delete("/api/v1/users/{id}", USERS),
     post("/api/v1/users/{id}/invite", USERS),
     post("/api/v1/users/{id}/role", USERS),
+    get("/api/v1/generations/{id}/receipt", USAGE),
     // Running the place.
     get("/api/v1/admin/accounts", OPERATOR),
     post("/api/v1/admin/accounts", OPERATOR),
@@ -120,6 +123,7 @@ pub const ROUTES: &[Route] = &[
     delete("/api/v1/admin/users/{id}", OPERATOR),
     post("/api/v1/admin/users/{id}/invite", OPERATOR),
     post("/api/v1/admin/users/{id}/role", OPERATOR),
+    get("/api/v1/admin/export", OPERATOR),
 ];
 
 const fn get(path: &'static str, access: Access) -> Route {

@@ -73,7 +73,7 @@ pub(super) async fn generation(
 }
 
 /// Ids are given with the prefix of the route that made them, and taken with or without.
-fn meter_id(id: &str) -> Option<MeterId> {
+pub(super) fn meter_id(id: &str) -> Option<MeterId> {
     id.rsplit_once('-').map_or(id, |(_, id)| id).parse().ok()
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::export;
 use super::keys::{self, key_json};
 use super::openai::idempotency_key;
 use super::operator::Operator;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/accounts/{name}/grants", post(grant))
         .route("/keys/{id}", delete(revoke_key))
         .merge(users::routes())
+        .route("/export", get(export::rows))
 }
 
 async fn list_accounts(

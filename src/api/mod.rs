@@ -14,10 +14,12 @@ mod account;
 mod admin;
 mod auth;
 mod body;
+mod books_metrics;
 mod choice;
 mod connections;
 mod delivery;
 mod error;
+mod export;
 mod fields;
 mod generation;
 mod keys;
@@ -30,6 +32,7 @@ mod openai;
 mod operations;
 mod operator;
 mod passwords;
+mod receipts;
 mod replay;
 mod sessions;
 mod sign_ins;
@@ -75,6 +78,8 @@ pub fn router(state: AppState) -> Router {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}", delete(keys::revoke))
         .merge(users::routes())
+        .route("/generations/{id}/receipt", get(receipts::generation))
+        .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)

@@ -23,6 +23,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_PORT")]
     pub port: Option<Number<0, 65_535>>,
 
+    /// Address under which customers and payment providers reach this server from outside, such
+    /// as https://credits.example.com [default: none]
+    #[arg(long, env = "MIZAN_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<SecureOrigin>,
+
     /// Folder of the ledger and the model files [default: mizan/ in the user's data directory]
     // The flag is declared beside --config in `crate::config::StoreFlags`: every command has it.
     #[arg(skip)]
@@ -95,19 +100,26 @@ pub struct ServerSettings {
     pub shutdown_secs: Option<Number<0, 3_600>>,
 
     /// Days for which the tokens of paid answers stay readable; they are removed within the hour
-    /// after that [default: 30]
-    #[arg(long, env = "MIZAN_KEEP_ANSWERS_DAYS", value_name = "DAYS")]
-    pub keep_answers_days: Option<Number<0, 3_650>>,
+    /// after that. 0 keeps them only until their request ends [default: 30]
+    #[arg(long, env = "MIZAN_RETAIN_OUTPUT_DAYS", value_name = "DAYS")]
+    pub retain_output_days: Option<Number<0, 3_650>>,
+
+    /// Hours between two checks of the whole books while the server runs; 0 for never
+    /// [default: 24]
+    #[arg(long, env = "MIZAN_VERIFY_HOURS", value_name = "HOURS")]
+    pub verify_hours: Option<Number<0, 8_760>>,
 }
 
 impl ServerSettings {
     /// The values of settings that nobody gave.
     ///
-    /// `None` stays where the machine decides: data folder, threads, memory.
+    /// `None` stays where the machine decides: data folder, threads, memory; and where there is
+    /// nothing to be right by default: the address outside.
     pub fn defaults() -> Self {
         ServerSettings {
             host: Some(Host("127.0.0.1".to_owned())),
             port: Some(const { Number::of(8_080) }),
+            public_url: None,
             data: None,
             models: None,
             device: Some(Device::Auto),
@@ -124,7 +136,8 @@ impl ServerSettings {
             stall_secs: Some(const { Number::of(30) }),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
-            keep_answers_days: Some(const { Number::of(30) }),
+            retain_output_days: Some(const { Number::of(30) }),
+            verify_hours: Some(const { Number::of(24) }),
         }
     }
 
@@ -134,6 +147,7 @@ impl ServerSettings {
         ServerSettings {
             host: self.host.or(lower.host),
             port: self.port.or(lower.port),
+            public_url: self.public_url.or(lower.public_url),
             data: self.data.or(lower.data),
             models: self.models.or(lower.models),
             device: self.device.or(lower.device),
@@ -150,7 +164,8 @@ impl ServerSettings {
             stall_secs: self.stall_secs.or(lower.stall_secs),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
-            keep_answers_days: self.keep_answers_days.or(lower.keep_answers_days),
+            retain_output_days: self.retain_output_days.or(lower.retain_output_days),
+            verify_hours: self.verify_hours.or(lower.verify_hours),
         }
     }
 }
@@ -275,7 +290,37 @@ impl fmt::Display for Origin {
     }
 }
 
+/// An origin to which money or secrets may go: over https, or on this machine itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecureOrigin(pub(crate) String);
+
+impl FromStr for SecureOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Origin(origin) = text.parse()?;
+        let is_here = |host: &str| {
+            let port =
+                ["127.0.0.1", "localhost", "[::1]"].iter().find_map(|here| host.strip_prefix(here));
+            port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
+        };
+        if origin.strip_prefix("http://").is_some_and(|host| !is_here(host)) {
+            return Err(format!(
+                "\"{text}\" is not secure: write https://, or http:// with 127.0.0.1 or localhost"
+            ));
+        }
+        Ok(SecureOrigin(origin))
+    }
+}
+
+impl fmt::Display for SecureOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
 deserialize_from_text!(Speculation => "a speculation in quotes: \"off\" or \"prompt-lookup\"");
 deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");
 deserialize_from_text!(Origin => "an origin in quotes, such as \"https://chat.example.com\"");
+deserialize_from_text!(SecureOrigin => "an address in quotes, such as \"https://credits.example.com\"");

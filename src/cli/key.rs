@@ -6,10 +6,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::config::StoreFlags;
-use crate::ledger::{Clock, NewKeyRequest, Scopes, SystemClock};
+use crate::ledger::{Clock, Day, NewKeyRequest, Scopes, SystemClock};
 
 use super::books::{call, segment};
-use super::expiry::{Expiry, day_of};
+use super::expiry::Expiry;
 use super::output::{OutputFlags, list, number, text};
 use super::thousands;
 
@@ -114,7 +114,8 @@ pub(super) fn print_keys(keys: &Value) {
             (None, _) => "none".to_owned(),
         };
         let total_limit = key["total_limit"].as_i64().map_or("none".to_owned(), thousands);
-        let day = |field: &str| key[field].as_i64().map_or("never".to_owned(), day_of);
+        let shown = |secs: i64| Day::of(secs.saturating_mul(1000)).to_string();
+        let day = |field: &str| key[field].as_i64().map_or("never".to_owned(), shown);
         let state = match (key["revoked"] == true, key["expired"] == true) {
             (true, _) => "revoked",
             (false, true) => "expired",

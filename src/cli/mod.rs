@@ -52,7 +52,7 @@ enum Command {
     Chat(chat::ChatFlags),
     /// Compare a model's logits with candle-transformers, on the file itself
     Verify(verify::VerifyFlags),
-    /// Measure tokens a second
+    /// Measure tokens a second, or charges
     #[command(subcommand)]
     Bench(bench::BenchCommand),
     /// Create, list, show and close accounts

@@ -104,7 +104,7 @@ impl Operator {
 /// Opens the books of a data folder for writing; one process at a time can.
 pub(crate) fn open_ledger(config: &Config) -> Result<Ledger, LedgerError> {
     let options =
-        LedgerOptions { retain_ids: Some(config.keep_answers), ..LedgerOptions::default() };
+        LedgerOptions { retain_ids: Some(config.retain_output), ..LedgerOptions::default() };
     Ledger::open(&config.ledger_path(), options)
 }
 

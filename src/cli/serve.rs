@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
@@ -16,6 +17,9 @@ use crate::ledger::SystemClock;
 use crate::registry::Registry;
 
 use super::{default_model, first_start, operator, pull, runtime, thousands};
+
+/// When the books are first checked: a start has enough to do.
+const FIRST_CHECK: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(flags: ServeFlags) -> Result<()> {
     let config = Arc::new(Config::load(flags)?);
@@ -75,13 +79,21 @@ async fn serve(config: Arc<Config>) -> Result<()> {
             None
         }
     };
+    let watch = match config.verify_every {
+        Some(every) => Some(ledger.watch(FIRST_CHECK.min(every), every)?),
+        None => None,
+    };
     println!("Serving {} on {address}", entry.id);
     std::io::stdout().flush()?;
     api::serve(listener, state, until(stopped)).await;
     if let Some(control) = control {
         control.await?;
     }
-    tokio::task::spawn_blocking(move || ledger.shutdown()).await?;
+    tokio::task::spawn_blocking(move || {
+        drop(watch);
+        ledger.shutdown();
+    })
+    .await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::scopes::{Role, Scopes};
+use super::server_keys::ServerKeysError;
 use super::types::{AccountId, Balance, Credits, MeterId};
 use super::verify::Finding;
 
@@ -313,6 +314,9 @@ pub enum LedgerError {
     /// The books contradict themselves.
     #[error("the books are damaged, nothing was changed: {0}; restore a backup")]
     Damaged(Finding),
+    /// The server's keys, which belong to the books, could not be read or made.
+    #[error(transparent)]
+    Keys(#[from] ServerKeysError),
     /// The file system failed.
     #[error("{path}: {source}")]
     Io {

@@ -72,6 +72,13 @@ pub(super) fn fresh_id(now_ms: i64) -> [u8; 16] {
     id
 }
 
+/// Bytes nobody can guess.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes
+}
+
 fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system has randomness; without it nothing here is safe");
 }

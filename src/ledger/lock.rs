@@ -2,9 +2,10 @@
 //! The operating system lets go of it when the process ends, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::errors::LedgerError;
+use super::files::beside;
 
 /// The held lock; dropping it lets go.
 #[derive(Debug)]
@@ -30,11 +31,4 @@ impl Lock {
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
-}
-
-/// `ledger.db` with `.lock` added is `ledger.db.lock`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

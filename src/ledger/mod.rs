@@ -16,39 +16,62 @@
 
 #![deny(clippy::float_arithmetic)]
 
+mod backup;
 mod clock;
+mod dates;
 mod directory;
 mod errors;
+mod export;
+mod files;
 mod handle;
 mod hash;
 mod keys;
+#[doc(hidden)]
+pub mod load;
 mod lock;
 mod people;
 mod period;
 mod reader;
+mod receipt;
 mod recovery;
 mod reply;
+mod restore;
 mod scopes;
+mod server_keys;
 mod store;
 mod types;
 mod verify;
+mod watch;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, ChainHead, backup};
 pub use clock::{Clock, SystemClock};
+pub use dates::{Day, ParseDayError};
 pub use errors::{
     AccountError, ChargeError, CloseError, GrantError, Invalid, InvitationError, KeyError,
     LedgerError, OpenError, SessionError, Unavailable, UserError,
 };
+pub use export::{
+    Export, ExportError, ExportFormat, ExportQuery, ExportWhat, UnknownWord, export_file,
+};
 pub use keys::{SESSION_PREFIX, fresh_secret};
 pub use people::{NewSecret, NewUser, Reach, SessionInfo, SignIn, UserInfo};
+pub use receipt::{
+    ChargeReceipt, PurchaseReceipt, Receipt, ReceiptError, ReceiptRefused, SignedReceipt,
+    check_receipt,
+};
 pub use reply::Reply;
+pub use restore::{Replaced, Restore, RestoreError, Restored};
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
+pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
     MeterState, NewKey, NewKeyRequest, ParseMeterIdError, Purged, UnknownReset, UserId,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
+pub use watch::{Checked, Watch};
+pub use writer::CommitTimes;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -72,7 +95,8 @@ pub struct LedgerOptions {
     /// [`Unavailable::Busy`]. Charges, closes and reversals are always taken: each belongs to a
     /// meter whose opening was new work, so there are never many more of them.
     pub queue: usize,
-    /// How long paid ids are kept after their meter closed; `None`: for ever.
+    /// How long paid ids are kept after their meter closed; `None`: for ever. Zero: they go in the
+    /// transaction that closes it.
     pub retain_ids: Option<Duration>,
     /// Copy the WAL into the database when this many changed rows wait in it ...
     pub checkpoint_rows: u64,
@@ -106,6 +130,8 @@ pub struct LedgerStats {
     pub commits: u64,
     /// Commands in them, refused ones included.
     pub commands: u64,
+    /// How long they took.
+    pub commit_times: CommitTimes,
 }
 
 /// The open books. Clones share them; the last one to go shuts them down.
@@ -120,6 +146,8 @@ struct Inner {
     max_waiting: usize,
     gauges: Arc<Gauges>,
     readers: Readers,
+    keys: ServerKeys,
+    checked: Mutex<Option<Checked>>,
     clock: Arc<dyn Clock>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -140,8 +168,10 @@ impl Ledger {
     pub fn open(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = Lock::take(path)?;
         let mut conn = connection::writer(path)?;
+        let keys = ServerKeys::open(&ServerKeys::path_beside(path))?;
         let clock = options.clock;
-        let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock))?;
+        let keeps_ids = options.retain_ids != Some(Duration::ZERO);
+        let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock), keeps_ids)?;
         if recovered.closed > 0 {
             let recovery::Recovered { closed, reversed, .. } = recovered;
             tracing::warn!(closed, reversed, "closed meters that an earlier process left open");
@@ -150,6 +180,7 @@ impl Ledger {
         if let Some(finding) = report.findings.into_iter().next() {
             return Err(LedgerError::Damaged(finding));
         }
+        let last_seq = backup::chain_head(&conn)?.seq;
         let housekeeping = Housekeeping {
             checkpoint_rows: options.checkpoint_rows,
             idle: options.idle,
@@ -159,6 +190,8 @@ impl Ledger {
         let writer =
             Writer::new(conn, lock, recovered.boot, Arc::clone(&clock), housekeeping, receiver);
         let gauges = writer.gauges();
+        // Recovery ended with a commit that survives a power cut, and all before it with it.
+        gauges.durable_seq.store(last_seq, Ordering::SeqCst);
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run())
@@ -169,10 +202,17 @@ impl Ledger {
                 max_waiting: options.queue.max(1),
                 gauges,
                 readers: Readers::new(path.to_owned()),
+                keys,
+                checked: Mutex::default(),
                 clock,
                 writer: Mutex::new(Some(thread)),
             }),
         })
+    }
+
+    /// The server's secrets.
+    pub fn server_keys(&self) -> &ServerKeys {
+        &self.inner.keys
     }
 
     /// Whether commands are still taken: false once writing failed or the books were shut down.
@@ -187,6 +227,7 @@ impl Ledger {
         LedgerStats {
             commits: self.inner.gauges.commits.load(Ordering::Relaxed),
             commands: self.inner.gauges.commands.load(Ordering::Relaxed),
+            commit_times: self.inner.gauges.commit_times.read(),
         }
     }
 

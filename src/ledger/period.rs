@@ -1,10 +1,8 @@
 //! Days, weeks and months in the one zone that limits are counted in: Kuwait, UTC+03:00, which has
 //! no daylight saving time. Weeks begin on Monday.
 
+use super::dates::{civil, day_of, midnight};
 use super::types::{Credits, KeyLimit, LimitReset};
-
-const DAY_MS: i64 = 86_400_000;
-const ZONE_MS: i64 = 3 * 3_600_000;
 
 /// When the period that holds `now_ms` began, in Unix milliseconds.
 pub(super) fn start(reset: LimitReset, now_ms: i64) -> i64 {
@@ -87,15 +85,6 @@ pub(super) fn allowance(spending: &Spending, now_ms: i64) -> Allowance {
     }
 }
 
-/// Days since 1970-01-01 on the zone's wall calendar.
-fn day_of(now_ms: i64) -> i64 {
-    (now_ms + ZONE_MS).div_euclid(DAY_MS)
-}
-
-fn midnight(day: i64) -> i64 {
-    day * DAY_MS - ZONE_MS
-}
-
 fn first_day(reset: LimitReset, day: i64) -> i64 {
     match reset {
         LimitReset::Daily => day,
@@ -105,20 +94,15 @@ fn first_day(reset: LimitReset, day: i64) -> i64 {
     }
 }
 
-/// Zero for the first of a month. Howard Hinnant's `civil_from_days`: years start in March, so that
-/// the leap day comes last and month lengths repeat as 153 days in five months.
+/// Zero for the first of a month.
 fn day_of_month(day: i64) -> i64 {
-    let day_of_era = (day + 719_468).rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    day_of_year - (153 * month + 2) / 5
+    civil(day).2 - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::dates::DAY_MS;
 
     /// 2026-03-01 00:00 in Kuwait, a Sunday.
     const MARCH: i64 = 1_772_312_400_000;

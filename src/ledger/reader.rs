@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::errors::LedgerError;
+use super::files::beside;
 use super::keys;
 use super::period;
 use super::store::{self, Blob, connection};
@@ -49,6 +50,12 @@ impl Readers {
             idle.push(conn);
         }
         Ok(value)
+    }
+
+    /// How long the WAL is, in bytes.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        let wal = std::fs::metadata(beside(&self.path, "-wal"));
+        wal.map_or(0, |metadata| metadata.len())
     }
 
     /// Closes the connections that no read uses.

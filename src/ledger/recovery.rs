@@ -21,7 +21,11 @@ pub(super) struct Recovered {
 }
 
 /// Begins a boot.
-pub(super) fn begin_boot(conn: &mut Connection, now_ms: i64) -> Result<Recovered, LedgerError> {
+pub(super) fn begin_boot(
+    conn: &mut Connection,
+    now_ms: i64,
+    keeps_ids: bool,
+) -> Result<Recovered, LedgerError> {
     conn.pragma_update(None, "synchronous", "FULL")?;
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute(
@@ -29,7 +33,7 @@ pub(super) fn begin_boot(conn: &mut Connection, now_ms: i64) -> Result<Recovered
         params![env!("CARGO_PKG_VERSION"), now_ms],
     )?;
     let boot = transaction.last_insert_rowid();
-    let context = Context { conn: &transaction, now_ms, boot };
+    let context = Context { conn: &transaction, now_ms, boot, keeps_ids };
     let open = open_meters(&transaction)?;
     let mut recovered = Recovered { boot, closed: open.len(), reversed: 0 };
     for (meter, keeps_charges) in open {

@@ -102,3 +102,53 @@ fn models_shows_what_is_here_and_how_to_get_the_rest() {
     let premium = listed.lines().find(|line| line.starts_with("deepseek-r1-distill-qwen-1.5b"));
     assert!(premium.is_some_and(|line| line.contains("premium")), "{listed}");
 }
+
+/// A backup, more work, and back: what is lost is told, and nothing is lost without a yes.
+#[test]
+fn the_books_are_copied_and_put_back() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    shell.ok("grant research 500 --reason first");
+    let file = shell.data.path().join("copies.db");
+    let file = file.display();
+    let told = shell.ok(&format!("ledger backup {file}"));
+    let head = told.lines().find(|line| line.starts_with("chain head    transfer 1, hash "));
+    assert!(head.is_some() && told.ends_with("the backup is right\n"), "{told}");
+    let refused = shell.refused(&format!("ledger backup {file}"));
+    assert!(refused.contains("is there already"), "{refused}");
+
+    shell.ok("grant research 70 --reason second");
+    let output = shell.run(&format!("ledger restore {file}"));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && told.contains("1 transfers and 1 of the"), "{told}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("add --yes"));
+    assert!(shell.ok("account show research").contains("570"));
+    let told = shell.ok(&format!("ledger restore {file} --yes"));
+    assert!(told.contains("ledger.db.before-restore-"), "{told}");
+    assert!(told.contains(head.expect("a line")), "{told}");
+    assert!(shell.ok("account show research").contains("500"));
+    assert!(shell.ok("ledger verify").contains("the books are right"));
+}
+
+#[test]
+fn rows_of_the_books_are_printed() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    shell.ok("account create sales");
+    shell.ok("grant research 500 --reason first");
+    shell.ok("grant sales 7 --reason second");
+    let csv = shell.ok("ledger export --account research");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(lines[0].starts_with("seq,time,kind,from,to,amount,unit,balance,"));
+    assert!(lines[1].contains(",grant,house:granted,research,500,credits,500,first,"), "{csv}");
+    let rows = shell.ok("ledger export --format jsonl --to 2020-01-01");
+    assert_eq!(rows, "");
+    assert_eq!(shell.ok("ledger export --format jsonl").lines().count(), 2);
+    assert!(shell.ok("ledger export --what usage").starts_with("request,opened,closed,"));
+    let refused = shell.refused("ledger export --account nobody");
+    assert!(refused.contains("there is no account 'nobody'"), "{refused}");
+    let output = shell.run("ledger export --from 2026-02-30");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("is not a day"), "{errors}");
+}

@@ -11,6 +11,7 @@ mod hub;
 mod ledger;
 mod model;
 mod numerics;
+mod payments;
 mod prompts;
 mod registry;
 mod support;

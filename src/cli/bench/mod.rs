@@ -5,6 +5,7 @@
 
 mod copy;
 mod forward;
+mod ledger;
 mod profile;
 mod report;
 mod through_engine;
@@ -29,6 +30,8 @@ use through_engine::ThroughEngine;
 pub(crate) enum BenchCommand {
     /// Prefill, decode and batched decode of one model, offline
     Decode(DecodeFlags),
+    /// What a charge costs, on books from empty to large ones
+    Ledger(ledger::LedgerFlags),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +86,7 @@ const OWN_PROMPT: usize = 32;
 pub(crate) fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Decode(flags) => decode(&flags),
+        BenchCommand::Ledger(flags) => ledger::run(&flags),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reads: each sees one commit, and blocks for the moment it takes.
 
 use crate::ledger::{
-    AccountId, AccountInfo, AccountTotals, GenerationRecord, Ledger, LedgerError, MeterId,
-    VerifyReport, reader, verify,
+    AccountId, AccountInfo, AccountTotals, ChainHead, GenerationRecord, Ledger, LedgerError,
+    MeterId, VerifyReport, backup, reader, verify,
 };
 
 impl Ledger {
@@ -28,6 +28,16 @@ impl Ledger {
         meter: MeterId,
     ) -> Result<Option<GenerationRecord>, LedgerError> {
         self.inner.readers.read(|conn| reader::generation(conn, account, meter))
+    }
+
+    /// The last link of the journal's chain.
+    pub fn chain_head(&self) -> Result<ChainHead, LedgerError> {
+        self.inner.readers.read(backup::chain_head)
+    }
+
+    /// How long the write-ahead log is, in bytes: it grows while something holds a checkpoint back.
+    pub fn wal_bytes(&self) -> u64 {
+        self.inner.readers.wal_bytes()
     }
 
     /// Proves every invariant on every row. Reads the whole of the books: not for a task.

@@ -178,6 +178,28 @@ pub(crate) fn ids_by_choice(
     Ok(choices)
 }
 
+/// Removes the ids of a meter that closes now, and records that they may be gone.
+pub(super) fn forget_ids(context: &Context<'_>, meter: MeterId) -> rusqlite::Result<()> {
+    context.conn.prepare_cached("DELETE FROM charge WHERE meter_id=?1")?.execute([meter])?;
+    // The last bound is moved on: a row for each request would grow without end.
+    let bound = params![context.now_ms + 1, context.now_ms];
+    let moved = context
+        .conn
+        .prepare_cached(
+            "UPDATE purge SET before_ms=max(before_ms,?1),at_ms=?2
+             WHERE rowid=(SELECT max(rowid) FROM purge)",
+        )?
+        .execute(bound)?;
+    if moved == 0 {
+        context
+            .conn
+            .prepare_cached("INSERT INTO purge(before_ms,at_ms) VALUES(?1,?2)")?
+            .execute(bound)
+            .and_then(exactly_one)?;
+    }
+    Ok(())
+}
+
 /// Removes the ids of meters closed before `before_ms`, looking at the `max_meters` oldest that
 /// have any. Says whether it is worth calling again.
 pub(crate) fn purge_ids<E>(

@@ -30,6 +30,10 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = open(path, flags)?;
     let found = schema_version(&conn, path)?;
+    // KiB. What charges touch is the right edge of each tree, the open meters, and the pages above
+    // them: a few MiB at ten million rows. SQLite's 2 MiB would also have to hold what a batch
+    // changed, and reading a page again costs more than the memory.
+    conn.pragma_update(None, "cache_size", -65_536)?;
     // Checkpoints are the writer's own: SQLite's automatic ones run inside somebody's commit.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -46,8 +50,18 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
-/// A connection that does not write. The books have to exist.
+/// A connection that does not write. The books have to exist, in the schema of this program.
 pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
+    let conn = any_version(path)?;
+    let (found, known) = (schema_version(&conn, path)?, newest());
+    if found < known {
+        return Err(LedgerError::OlderSchema { found, known });
+    }
+    Ok(conn)
+}
+
+/// A connection that does not write, to books of this or an older schema. They have to exist.
+pub(crate) fn any_version(path: &Path) -> Result<Connection, LedgerError> {
     check_sqlite_version()?;
     // Not READ_ONLY: SQLite then forgets the CHECK constraints, and `integrity_check` passes over
     // them (tried, 3.53.2). It still opens books that may only be read.
@@ -56,9 +70,8 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
     conn.pragma_update(None, "query_only", true)?;
     // The last connection to go would move the WAL into the database: that is the writer's to do.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    let (found, known) = (schema_version(&conn, path)?, newest());
-    if found < known {
-        return Err(LedgerError::OlderSchema { found, known });
+    if schema_version(&conn, path)? == 0 {
+        return Err(LedgerError::NotALedger(path.to_owned()));
     }
     Ok(conn)
 }

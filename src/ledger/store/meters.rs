@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::accounts::team;
 use super::journal::{HOUSE_SPENT, Movement, Reversed, append};
 use super::{
-    Context, MAX_RATE, Outcome, TransferKind, check_amount, check_text, exactly_one, ids_by_choice,
-    refuse, shortened, spending_of,
+    Context, MAX_RATE, Outcome, TransferKind, check_amount, check_text, exactly_one, forget_ids,
+    ids_by_choice, refuse, shortened, spending_of,
 };
 use crate::ledger::errors::{CloseError, Invalid, OpenError};
 use crate::ledger::hash;
@@ -228,6 +228,9 @@ fn close_open(
         .and_then(exactly_one)?;
     if ending.used == 0 {
         return Ok(());
+    }
+    if !context.keeps_ids {
+        forget_ids(context, meter)?;
     }
     append(
         context,

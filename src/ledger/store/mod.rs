@@ -16,6 +16,7 @@ mod users;
 
 pub(crate) use accounts::{close_account, create_account};
 pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key, spending_of};
+use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use journal::{Grant, TransferKind, grant};
@@ -46,6 +47,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now_ms: i64,
     /// This start of the server.
     pub(crate) boot: i64,
+    /// Whether paid ids outlive their meter.
+    pub(crate) keeps_ids: bool,
 }
 
 /// A command's result before it is committed.
@@ -105,6 +108,23 @@ fn is_broken_rule(error: &rusqlite::Error) -> bool {
         // Not from SQLite: a value that does not convert, or a wrong number of changed rows.
         None => true,
     }
+}
+
+/// Writes a row and takes it back, so that the commit around it has a page to write: one that
+/// survives a power cut then takes every earlier commit with it. (A row that is written as it is
+/// does not do: SQLite sees that nothing changes.)
+pub(crate) fn touch<E>(context: &Context<'_>) -> Outcome<(), E> {
+    context
+        .conn
+        .prepare_cached("INSERT INTO purge(before_ms,at_ms) VALUES(0,0)")?
+        .execute([])
+        .and_then(exactly_one)?;
+    context
+        .conn
+        .prepare_cached("DELETE FROM purge WHERE rowid=?1")?
+        .execute([context.conn.last_insert_rowid()])
+        .and_then(exactly_one)?;
+    Ok(())
 }
 
 /// A statement that has to change exactly one row, or the command is undone.

@@ -1,45 +1,77 @@
 //! Accounts and keys: their running figures against the rows they sum up.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 
 use super::{Invariant, VerifyReport};
 
+/// What the journal and the open meters say of one account.
+#[derive(Debug, Clone, Copy, Default)]
+struct Explained {
+    balance: i64,
+    credited: i64,
+}
+
 /// Recomputes every account's balance and credits from journal and open meters.
 pub(super) fn check(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare(
-        "WITH moved(account,amount,credited) AS (
-           SELECT t.to_id,sum(t.amount),sum(iif(t.kind IN('topup','voucher','grant','correction')
-               OR r.kind='refund',t.amount,0))
-             FROM transfer t LEFT JOIN transfer r ON r.seq=t.reverses GROUP BY t.to_id
-           UNION ALL
-           SELECT from_id,-sum(amount),-sum(iif(kind IN('refund','correction'),amount,0))
-             FROM transfer GROUP BY from_id
-           UNION ALL
-           SELECT account_id,-sum(used),0 FROM meter WHERE state='open' GROUP BY account_id)
-         SELECT a.id,a.kind='team',a.balance,a.credited,
-           coalesce(sum(m.amount),0),coalesce(sum(m.credited),0)
-         FROM account a LEFT JOIN moved m ON m.account=a.id GROUP BY a.id ORDER BY a.id",
-    )?;
+    let explained = explained(conn)?;
+    let mut statement =
+        conn.prepare("SELECT id,kind='team',balance,credited FROM account ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let place = format!("account {}", row.get::<_, i64>(0)?);
+        let id: i64 = row.get(0)?;
+        let place = format!("account {id}");
         let team: bool = row.get(1)?;
         let (balance, credited): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let (explained, brought_in): (i64, i64) = (row.get(4)?, row.get(5)?);
+        let explained = explained.get(&id).copied().unwrap_or_default();
         report.accounts += 1;
-        if balance != explained {
-            let what = format!("balance is {balance}, journal less open meters is {explained}");
+        if balance != explained.balance {
+            let what =
+                format!("balance is {balance}, journal less open meters is {}", explained.balance);
             report.found(Invariant::Balance, &place, what);
         }
         if team && balance < 0 {
             report.found(Invariant::Balance, &place, format!("balance is {balance}, below zero"));
         }
-        if team && credited != brought_in {
-            let what = format!("had {credited} credits and the journal brought {brought_in}");
+        if team && credited != explained.credited {
+            let brought = explained.credited;
+            let what = format!("had {credited} credits and the journal brought {brought}");
             report.found(Invariant::Balance, &place, what);
         }
     }
     Ok(())
+}
+
+/// One pass over the journal, and memory for the accounts alone: SQLite would sort the journal.
+fn explained(conn: &Connection) -> rusqlite::Result<HashMap<i64, Explained>> {
+    let mut accounts: HashMap<i64, Explained> = HashMap::new();
+    // Damaged amounts may overflow; wrapped around, the sums are wrong and are told as such.
+    let mut moved = |account, balance: i64, credited: i64| {
+        let explained = accounts.entry(account).or_default();
+        explained.balance = explained.balance.wrapping_add(balance);
+        explained.credited = explained.credited.wrapping_add(credited);
+    };
+    let mut statement = conn.prepare(
+        "SELECT t.from_id,t.to_id,t.amount,
+           t.kind IN('refund','correction'),
+           t.kind IN('topup','voucher','grant','correction') OR coalesce(r.kind='refund',0)
+         FROM transfer t LEFT JOIN transfer r ON r.seq=t.reverses",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let amount: i64 = row.get(2)?;
+        let (takes, brings): (bool, bool) = (row.get(3)?, row.get(4)?);
+        let taken = amount.wrapping_neg();
+        moved(row.get(0)?, taken, if takes { taken } else { 0 });
+        moved(row.get(1)?, amount, if brings { amount } else { 0 });
+    }
+    let mut statement = conn.prepare("SELECT account_id,used FROM meter WHERE state='open'")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        moved(row.get(0)?, row.get::<_, i64>(1)?.wrapping_neg(), 0);
+    }
+    Ok(accounts)
 }
 
 /// Nothing is made and nothing is lost, neither credits nor money.

@@ -2,24 +2,28 @@
 
 use rusqlite::{Connection, Row};
 
-use super::{Invariant, VerifyReport};
+use super::{Invariant, Span, VerifyReport};
 use crate::ledger::hash::{self, GENESIS, TransferFields};
 use crate::ledger::store::Blob;
 use crate::ledger::types::MeterId;
 
-/// Recomputes the chain from `first` on. The row before it, if there is one, is taken as it is.
+/// Recomputes the chain over `span`. The row before it, if there should be one, is taken as it is.
 pub(super) fn check_chain(
     conn: &Connection,
     report: &mut VerifyReport,
-    first: i64,
+    span: Span,
 ) -> rusqlite::Result<()> {
+    let Span { first, last } = span;
     let mut statement = conn.prepare(
         "SELECT seq,id,kind,from_id,to_id,amount,source,reverses,actor,reason,at_ms,prev_hash,hash
-         FROM transfer WHERE seq>=?1 ORDER BY seq",
+         FROM transfer WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
     )?;
     let mut expected_seq = first;
     let mut expected_prev = hash_of(conn, first - 1)?;
-    let mut rows = statement.query([first])?;
+    if expected_prev.is_none() {
+        report.found(Invariant::Chain, format!("transfer {}", first - 1), "is missing");
+    }
+    let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
         let fields = fields(row)?;
         let place = format!("transfer {}", fields.seq);
@@ -72,7 +76,11 @@ fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<TransferFields<'a>> {
 
 /// Each kind moves between its own two sides; spends and reversals belong to a meter or a refund and
 /// mirror it.
-pub(super) fn check_meanings(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+pub(super) fn check_meanings(
+    conn: &Connection,
+    report: &mut VerifyReport,
+    span: Span,
+) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(
         "SELECT t.seq,t.kind,f.kind,o.kind,t.amount,m.id,m.state,m.used,
            t.from_id=m.account_id,t.to_id=m.account_id,r.kind,
@@ -81,9 +89,9 @@ pub(super) fn check_meanings(conn: &Connection, report: &mut VerifyReport) -> ru
            LEFT JOIN account f ON f.id=t.from_id LEFT JOIN account o ON o.id=t.to_id
            LEFT JOIN meter m ON m.id=t.source AND t.kind IN('spend','reversal')
            LEFT JOIN transfer r ON r.seq=t.reverses
-         ORDER BY t.seq",
+         WHERE t.seq BETWEEN ?1 AND ?2 ORDER BY t.seq",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([span.first, span.last])?;
     while let Some(row) = rows.next()? {
         if let Some(what) = wrong_meaning(row)? {
             report.found(Invariant::Transfers, format!("transfer {}", row.get::<_, i64>(0)?), what);

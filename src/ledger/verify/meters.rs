@@ -2,7 +2,7 @@
 
 use rusqlite::{CachedStatement, Connection, Row};
 
-use super::{Invariant, VerifyReport};
+use super::{Invariant, Span, VerifyReport};
 use crate::ledger::hash;
 use crate::ledger::store::{Blob, ids_by_choice};
 use crate::ledger::types::{MeterId, MeterState};
@@ -20,8 +20,12 @@ struct Meter {
     key_fits: Option<bool>,
 }
 
-/// Checks every meter, in the order they were opened.
-pub(super) fn check(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+/// Checks the meters of `span`, in the order they were opened.
+pub(super) fn check(
+    conn: &Connection,
+    report: &mut VerifyReport,
+    span: Span,
+) -> rusqlite::Result<()> {
     let number = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
     let boot = number("SELECT coalesce(max(id),0) FROM boot")?;
     let purged_before = number("SELECT coalesce(max(before_ms),0) FROM purge")?;
@@ -37,9 +41,9 @@ pub(super) fn check(conn: &Connection, report: &mut VerifyReport) -> rusqlite::R
     let mut statement = conn.prepare(
         "SELECT m.id,m.state,m.output_tokens,m.used,m.credits_per_token,m.boot,m.closed_ms,
            m.ids_sha256,(SELECT k.account_id=m.account_id FROM api_key k WHERE k.id=m.key_id)
-         FROM meter m ORDER BY m.rowid",
+         FROM meter m WHERE m.rowid BETWEEN ?1 AND ?2 ORDER BY m.rowid",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([span.first, span.last])?;
     while let Some(row) = rows.next()? {
         let meter = read(row)?;
         report.meters += 1;

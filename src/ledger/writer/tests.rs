@@ -155,7 +155,7 @@ fn a_replaced_row_is_a_deleted_row() {
     fixture.sql("INSERT INTO audit VALUES(9,'a','b','c',0)").wait().unwrap();
     for sql in [
         "REPLACE INTO audit VALUES(9,'a','b','c',1)",
-        "REPLACE INTO account VALUES(4,'team','alice','default',0,NULL,100,100)",
+        "REPLACE INTO account(id,kind,name,plan,created_ms) VALUES(5,'team','alice','default',0)",
     ] {
         assert_eq!(fixture.sql(sql).wait(), Err(Unavailable::Broken), "{sql}");
     }

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod books;
 mod connections;
 mod errors;
 mod hostile;

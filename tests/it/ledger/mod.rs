@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test's `unwrap` is an assertion.
 
+mod copies;
 mod crash;
+mod exports;
 mod hostile;
 mod keys;
 mod limits;
@@ -11,10 +13,13 @@ mod model;
 mod power_cut;
 mod races;
 mod reading;
+mod receipts;
+mod retention;
 mod script;
 mod simulation;
 mod tampering;
 mod users;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
