@@ -5,7 +5,8 @@
 //! kind of caller, and compares this table with the router. [`Access`] says what a row may ask for.
 //! Routes that need the scope `inference` are also what the limits of a plan count.
 //!
-//! A handler never checks who calls. It takes an extractor ([`Caller`](super::auth::Caller),
+//! A handler never checks who calls. It takes an extractor
+//! ([`AccountCaller`](super::auth::AccountCaller), [`Caller`](super::auth::Caller),
 //! [`Operator`](super::operator::Operator)), which reads the principal that was let in here.
 //!
 //! Promises: a handler runs only for a principal that its row allows; a refusal tells of no account
@@ -21,7 +22,7 @@ use super::AppState;
 use super::auth::{Principal, bearer};
 use super::error::ApiError;
 use super::operator::{Operator, ThroughControlSocket};
-use crate::ledger::{KeyInfo, Scope, Scopes};
+use crate::ledger::{SESSION_PREFIX, Scope, Scopes};
 
 /// What a caller has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,18 @@ pub enum Access {
     /// Anybody: nothing secret is there, or the caller proves itself in its own way, as a payment
     /// provider does by its signature.
     Public,
-    /// Any valid key of an account.
+    /// Whoever is known: any valid key, any user who signed in, the operator.
+    Known,
+    /// Somebody who signed in, whatever the role.
+    SignedIn,
+    /// Any valid key of an account, and any of its users.
+    Account,
+    /// Any valid key of an account: the route tells of the key itself.
     Key,
-    /// A key that has this scope.
+    /// A key that has this scope, or a user whose role has it. Credits are spent with keys only, so
+    /// users never have `inference` here.
     Scope(Scope),
-    /// The operator: by key, or through the control socket.
+    /// The operator: by key, through the control socket, or as a user of that role.
     Operator,
 }
 
@@ -49,10 +57,15 @@ pub struct Route {
 }
 
 const PUBLIC: Access = Access::Public;
+const KNOWN: Access = Access::Known;
+const SIGNED_IN: Access = Access::SignedIn;
+const ACCOUNT: Access = Access::Account;
 const KEY: Access = Access::Key;
 const INFERENCE: Access = Access::Scope(Scope::Inference);
 const USAGE: Access = Access::Scope(Scope::Usage);
 const BILLING: Access = Access::Scope(Scope::Billing);
+const KEYS: Access = Access::Scope(Scope::Keys);
+const USERS: Access = Access::Scope(Scope::Users);
 const OPERATOR: Access = Access::Operator;
 
 /// Every route.
@@ -73,10 +86,15 @@ pub const ROUTES: &[Route] = &[
     post("/detokenize", INFERENCE),
     post("/apply-template", INFERENCE),
     // What is on offer.
-    get("/v1/models", KEY),
-    get("/v1/models/{*id}", KEY),
-    get("/api/v1/models", KEY),
-    get("/api/v1/models/{*id}", KEY),
+    get("/v1/models", ACCOUNT),
+    get("/v1/models/{*id}", ACCOUNT),
+    get("/api/v1/models", ACCOUNT),
+    get("/api/v1/models/{*id}", ACCOUNT),
+    // Coming in, and who one is.
+    post("/api/v1/sessions", PUBLIC),
+    delete("/api/v1/sessions/current", SIGNED_IN),
+    post("/api/v1/invitations/accept", PUBLIC),
+    get("/api/v1/me", KNOWN),
     // A key may always know about itself.
     get("/api/v1/key", KEY),
     // What the account has and used.
@@ -85,7 +103,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/generations", USAGE),
     get("/api/v1/generations/{id}", USAGE),
     // Buying credits. Whoever comes back from a bank has the order's id, and no key.
-    get("/api/v1/packs", KEY),
+    get("/api/v1/packs", ACCOUNT),
     get("/api/v1/topups", BILLING),
     post("/api/v1/topups", BILLING),
     get("/api/v1/topups/{id}", BILLING),
@@ -93,6 +111,15 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/vouchers/redeem", BILLING),
     post("/api/v1/payments/{provider}/webhook", PUBLIC),
     get("/topups/{id}/return", PUBLIC),
+    // Who and what may act for the account.
+    get("/api/v1/keys", KEYS),
+    post("/api/v1/keys", KEYS),
+    delete("/api/v1/keys/{id}", KEYS),
+    get("/api/v1/users", USERS),
+    post("/api/v1/users", USERS),
+    delete("/api/v1/users/{id}", USERS),
+    post("/api/v1/users/{id}/invite", USERS),
+    post("/api/v1/users/{id}/role", USERS),
     get("/api/v1/generations/{id}/receipt", USAGE),
     // When it is told that its balance is low.
     get("/api/v1/notices", BILLING),
@@ -122,6 +149,11 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers/{batch}/void", OPERATOR),
+    get("/api/v1/admin/users", OPERATOR),
+    post("/api/v1/admin/users", OPERATOR),
+    delete("/api/v1/admin/users/{id}", OPERATOR),
+    post("/api/v1/admin/users/{id}/invite", OPERATOR),
+    post("/api/v1/admin/users/{id}/role", OPERATOR),
     get("/api/v1/admin/export", OPERATOR),
     get("/api/v1/admin/accounts/{name}/notices", OPERATOR),
     get("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
@@ -193,35 +225,51 @@ async fn authenticate(
 ) -> Result<Principal, ApiError> {
     // Elsewhere, who holds the socket acts for the account whose key it shows.
     if access == Access::Operator && parts.extensions.get::<ThroughControlSocket>().is_some() {
-        return Ok(Principal::Operator(Operator { actor: "operator on this machine" }));
+        return Ok(Principal::Operator(Operator::unnamed("operator on this machine")));
     }
     let secret = bearer(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
     if state.operator_key.as_ref().is_some_and(|key| key.matches(&secret)) {
-        return Ok(Principal::Operator(Operator { actor: "operator" }));
+        return Ok(Principal::Operator(Operator::unnamed("operator")));
+    }
+    if secret.starts_with(SESSION_PREFIX) {
+        let session = state.read_ledger(move |ledger| ledger.find_session(&secret)).await?;
+        let session = session.ok_or(ApiError::InvalidKey)?;
+        return Ok(match session.user.account {
+            Some(account) => Principal::User { account, session },
+            None => Principal::Operator(Operator::signed_in(session)),
+        });
     }
     let key = state.read_ledger(move |ledger| ledger.find_key(&secret)).await?;
     match key {
-        Some(key) if !key.revoked => Ok(Principal::Key(key)),
+        Some(key) if !key.revoked && !key.expired => Ok(Principal::Key(key)),
         Some(_) | None => Err(ApiError::InvalidKey),
     }
 }
 
 /// Whether `access` lets this principal in.
 fn permit(access: Access, principal: &Principal) -> Result<(), ApiError> {
+    use Principal::{Key, Operator, User};
     match (access, principal) {
-        (Access::Public, _)
-        | (Access::Key, Principal::Key(_))
-        | (Access::Operator, Principal::Operator(_)) => Ok(()),
-        (Access::Scope(scope), Principal::Key(key)) if scopes_of(key).contains(scope) => Ok(()),
-        (Access::Scope(scope), Principal::Key(_)) => Err(ApiError::MissingScope(scope)),
-        (Access::Operator, Principal::Key(_)) => Err(ApiError::NotOperator),
-        (Access::Key | Access::Scope(_), Principal::Operator(_)) => Err(ApiError::NotAnAccount),
+        (Access::Public | Access::Known, _) => Ok(()),
+        (Access::SignedIn, User { .. }) => Ok(()),
+        (Access::SignedIn, Operator(operator)) if operator.session.is_some() => Ok(()),
+        (Access::SignedIn, Key(_) | Operator(_)) => Err(ApiError::NeedsSession),
+        (Access::Operator, Operator(_)) => Ok(()),
+        (Access::Operator, Key(_) | User { .. }) => Err(ApiError::NotOperator),
+        (Access::Account | Access::Key | Access::Scope(_), Operator(_)) => {
+            Err(ApiError::NotAnAccount)
+        }
+        (Access::Account, Key(_) | User { .. }) | (Access::Key, Key(_)) => Ok(()),
+        (Access::Key | Access::Scope(Scope::Inference), User { .. }) => Err(ApiError::NeedsKey),
+        (Access::Scope(scope), Key(key)) => has(scope, key.scopes),
+        (Access::Scope(scope), User { session, .. }) => {
+            has(scope, Scopes::of_role(session.user.role))
+        }
     }
 }
 
-/// What a key may do.
-fn scopes_of(_: &KeyInfo) -> Scopes {
-    Scopes::ALL
+fn has(scope: Scope, scopes: Scopes) -> Result<(), ApiError> {
+    if scopes.contains(scope) { Ok(()) } else { Err(ApiError::MissingScope(scope)) }
 }
 
 #[cfg(test)]
@@ -236,7 +284,7 @@ mod tests {
     use super::*;
     use crate::catalog::Catalog;
     use crate::config::{Config, ServeFlags, StoreFlags};
-    use crate::ledger::{Ledger, LedgerOptions, SystemClock};
+    use crate::ledger::{Ledger, LedgerOptions, NewKeyRequest, SystemClock};
     use crate::registry::Registry;
 
     const OPERATORS_KEY: &str = "the operator's own secret";
@@ -249,7 +297,8 @@ mod tests {
         let config = Arc::new(Config::resolve(flags, Catalog::shipped()).expect("settings"));
         let ledger = Ledger::open(&config.ledger_path(), LedgerOptions::default()).expect("books");
         let account = ledger.create_account("team", "default", "test").wait().expect("an account");
-        let key = ledger.create_key(account, "key", None, "test").wait().expect("a key");
+        let key =
+            ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().expect("a key");
         let registry = Arc::new(Registry::new(Arc::clone(&config)));
         let state = AppState::new(config, registry, ledger, Arc::new(SystemClock))
             .with_operator_key(OperatorKey::of(OPERATORS_KEY));

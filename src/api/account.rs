@@ -8,18 +8,19 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::{AccountCaller, Caller};
 use super::delivery::Finish;
 use super::error::ApiError;
 use super::replay::streamed_text;
+use super::sessions::words;
 use crate::ledger::{GenerationRecord, LimitReset, MeterId, MeterState};
 
 /// `GET /api/v1/credits`
 pub(super) async fn credits(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: AccountCaller,
 ) -> Result<Json<Value>, ApiError> {
-    let account = caller.key.account;
+    let account = caller.account;
     let totals = state.read_ledger(move |ledger| ledger.account_totals(account)).await?;
     // Accounts are closed, never deleted, and this one has just been found.
     let totals = totals.ok_or(ApiError::Internal)?;
@@ -42,9 +43,13 @@ pub(super) async fn key(
     let reset = key.limit.and_then(|limit| limit.reset).map(LimitReset::as_str);
     Ok(Json(json!({ "data": {
         "label": key.label,
+        "scopes": words(key.scopes),
+        "expires_at": key.expires_ms.map(|ms| ms / 1000),
         "limit": key.limit.map(|limit| limit.credits.0),
         "limit_reset": reset,
         "limit_remaining": usage.limit_remaining.map(|credits| credits.0),
+        "total_limit": key.total_limit.map(|limit| limit.0),
+        "total_limit_remaining": usage.total_remaining.map(|credits| credits.0),
         "usage": usage.usage.0,
         "usage_daily": usage.daily.0,
         "usage_weekly": usage.weekly.0,
@@ -56,10 +61,10 @@ pub(super) async fn key(
 /// `GET /api/v1/generations/{id}`
 pub(super) async fn generation(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: AccountCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = caller.key.account;
+    let account = caller.account;
     let unknown = || ApiError::UnknownGeneration(id.clone());
     let meter = meter_id(&id).ok_or_else(unknown)?;
     let record = state.read_ledger(move |ledger| ledger.generation(account, meter)).await?;

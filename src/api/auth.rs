@@ -8,39 +8,31 @@ use axum::http::{HeaderMap, header, request::Parts};
 use super::AppState;
 use super::error::ApiError;
 use super::operator::Operator;
-use crate::ledger::{AccountId, KeyInfo};
+use crate::ledger::{AccountId, KeyInfo, Scopes, SessionInfo, UserId};
 
 /// Who was let in, as the request carries it.
 #[derive(Clone, Debug)]
 pub(super) enum Principal {
     /// An account's key.
     Key(KeyInfo),
+    /// A user of an account, signed in.
+    User {
+        /// The account.
+        account: AccountId,
+        /// The session, and whose it is.
+        session: SessionInfo,
+    },
     /// Whoever runs the server; it has no account.
     Operator(Operator),
 }
 
-/// The caller of an account's route.
+/// The caller of a route that needs a key.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) key: KeyInfo,
 }
 
 impl Caller {
-    /// Whose credits it spends.
-    pub(super) fn account(&self) -> AccountId {
-        self.key.account
-    }
-
-    /// That account's name.
-    pub(super) fn account_name(&self) -> &str {
-        &self.key.account_name
-    }
-
-    /// What the books name it.
-    pub(super) fn actor(&self) -> String {
-        format!("key {}", self.key.prefix)
-    }
-
     /// The engine's fairness is by account, not by key.
     pub(super) fn lane(&self) -> u64 {
         self.key.account.0.unsigned_abs()
@@ -53,8 +45,69 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         match parts.extensions.get() {
             Some(Principal::Key(key)) => Ok(Self { key: key.clone() }),
+            Some(Principal::User { .. } | Principal::Operator(_)) | None => Err(wrong_row(parts)),
+        }
+    }
+}
+
+/// Whoever acts for an account: one of its keys, or one of its users.
+#[derive(Clone, Debug)]
+pub(super) struct AccountCaller {
+    pub(super) account: AccountId,
+    pub(super) account_name: String,
+    /// The user, or who made the key; `None`: the operator made it.
+    pub(super) user: Option<UserId>,
+    pub(super) scopes: Scopes,
+    /// What the audit shows.
+    pub(super) actor: String,
+}
+
+impl FromRequestParts<AppState> for AccountCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match parts.extensions.get() {
+            Some(Principal::Key(key)) => Ok(Self {
+                account: key.account,
+                account_name: key.account_name.clone(),
+                user: key.user,
+                scopes: key.scopes,
+                actor: format!("key {}", key.prefix),
+            }),
+            Some(Principal::User { account, session: SessionInfo { user, .. } }) => Ok(Self {
+                account: *account,
+                account_name: user.account_name.clone().unwrap_or_default(),
+                user: Some(user.id),
+                scopes: Scopes::of_role(user.role),
+                actor: user.actor(),
+            }),
             Some(Principal::Operator(_)) | None => Err(wrong_row(parts)),
         }
+    }
+}
+
+/// Somebody who signed in: a user of an account, or an operator.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignedIn;
+
+impl FromRequestParts<AppState> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        match parts.extensions.get() {
+            Some(Principal::User { .. }) => Ok(Self),
+            Some(Principal::Operator(operator)) if operator.session.is_some() => Ok(Self),
+            Some(Principal::Key(_) | Principal::Operator(_)) | None => Err(wrong_row(parts)),
+        }
+    }
+}
+
+/// Whoever it is.
+impl FromRequestParts<AppState> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(|| wrong_row(parts))
     }
 }
 
@@ -63,8 +116,8 @@ impl FromRequestParts<AppState> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
         match parts.extensions.get() {
-            Some(Principal::Operator(operator)) => Ok(*operator),
-            Some(Principal::Key(_)) | None => Err(wrong_row(parts)),
+            Some(Principal::Operator(operator)) => Ok(operator.clone()),
+            Some(Principal::Key(_) | Principal::User { .. }) | None => Err(wrong_row(parts)),
         }
     }
 }

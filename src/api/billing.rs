@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::AccountCaller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::openai::idempotency_key;
@@ -31,7 +31,7 @@ pub(super) async fn packs(State(state): State<AppState>) -> Json<Value> {
 
 /// `POST /api/v1/topups`
 pub(super) async fn order(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     headers: HeaderMap,
     body: JsonBody,
@@ -44,12 +44,12 @@ pub(super) async fn order(
         return Err(fields.refuse("email", "'email' must be an e-mail address"));
     }
     let request = OrderRequest {
-        account: caller.account(),
-        customer: Customer { name: Some(caller.account_name().to_owned()), email },
+        account: caller.account,
+        customer: Customer { name: Some(caller.account_name), email },
         pack,
         provider,
         idempotency_key: idempotency_key(&headers, 1)?,
-        actor: caller.actor(),
+        actor: caller.actor,
     };
     let ordered = state.sell(move |billing| billing.order(request)).await??;
     Ok(Json(ordered_json(&ordered)))
@@ -57,10 +57,10 @@ pub(super) async fn order(
 
 /// `GET /api/v1/topups`
 pub(super) async fn list(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = caller.account();
+    let account = caller.account;
     let topups = state.read_ledger(move |ledger| ledger.topups(account)).await?;
     let data: Vec<Value> = topups.iter().map(topup_json).collect();
     Ok(Json(json!({ "object": "list", "data": data })))
@@ -68,11 +68,11 @@ pub(super) async fn list(
 
 /// `GET /api/v1/topups/{id}`: asks the provider if the order is not decided.
 pub(super) async fn show(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = caller.account();
+    let account = caller.account;
     let topup = find(&state, &id).await?;
     if topup.account != account {
         return Err(ApiError::UnknownTopup);
@@ -83,16 +83,16 @@ pub(super) async fn show(
 
 /// `POST /api/v1/vouchers/redeem`
 pub(super) async fn redeem(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
     let code = fields.require("code", fields.string("code")?)?;
-    let account = caller.account();
+    let account = caller.account;
     state.voucher_tries.spend(account, state.clock.now_ms())?;
     let code: VoucherCode = code.parse().map_err(|_| ApiError::UnknownVoucher)?;
-    let redeemed = state.ledger.redeem_voucher(account, &code, &caller.actor()).await?;
+    let redeemed = state.ledger.redeem_voucher(account, &code, &caller.actor).await?;
     state.voucher_tries.give_back(account);
     let (credits, balance) = (redeemed.credits.0, redeemed.balance.0);
     Ok(Json(json!({ "credits": credits, "balance": balance })))

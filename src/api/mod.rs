@@ -25,6 +25,7 @@ mod error;
 mod export;
 mod fields;
 mod generation;
+mod keys;
 mod lifecycle;
 mod limits;
 mod middleware;
@@ -34,18 +35,22 @@ mod observe;
 mod openai;
 mod operations;
 mod operator;
+mod passwords;
 mod receipts;
 mod replay;
 mod request_log;
+mod sessions;
+mod sign_ins;
 mod state;
 mod time_span;
 mod unsettled;
 mod usage;
+mod users;
 mod voucher_tries;
 
 use std::future::Future;
 
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use tokio::net::{TcpListener, UnixListener};
@@ -84,6 +89,13 @@ pub fn router(state: AppState) -> Router {
         .route("/topups/{id}/receipt", get(receipts::purchase))
         .route("/vouchers/redeem", post(billing::redeem))
         .route("/payments/{provider}/webhook", post(callbacks::webhook))
+        .route("/sessions", post(sessions::create))
+        .route("/sessions/current", delete(sessions::end))
+        .route("/invitations/accept", post(sessions::accept_invitation))
+        .route("/me", get(sessions::me))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", delete(keys::revoke))
+        .merge(users::routes())
         .route("/generations/{id}/receipt", get(receipts::generation))
         .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());

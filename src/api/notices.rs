@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::AccountCaller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::operator::Operator;
@@ -20,23 +20,22 @@ use crate::telemetry::figure;
 const MAX_LISTED: u32 = 100;
 
 /// `GET /api/v1/notices/low-balance`
-pub(super) async fn own(caller: Caller, State(state): State<AppState>) -> Answer {
-    show(&state, caller.key.account).await
+pub(super) async fn own(caller: AccountCaller, State(state): State<AppState>) -> Answer {
+    show(&state, caller.account).await
 }
 
 /// `PUT /api/v1/notices/low-balance` `{"below", "url"}`: without `below` it is off.
 pub(super) async fn set_own(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     body: JsonBody,
 ) -> Answer {
-    let actor = format!("key {}", caller.key.id);
-    set(&state, caller.key.account, &body, &actor).await
+    set(&state, caller.account, &body, &caller.actor).await
 }
 
 /// `GET /api/v1/notices`: the latest, the newest first.
-pub(super) async fn list_own(caller: Caller, State(state): State<AppState>) -> Answer {
-    list(&state, caller.key.account).await
+pub(super) async fn list_own(caller: AccountCaller, State(state): State<AppState>) -> Answer {
+    list(&state, caller.account).await
 }
 
 /// `GET /api/v1/admin/accounts/{name}/notices/low-balance`
@@ -57,7 +56,7 @@ pub(super) async fn set_of_account(
     body: JsonBody,
 ) -> Answer {
     let account = super::admin::find(&state, &name).await?.id;
-    set(&state, account, &body, operator.actor).await
+    set(&state, account, &body, &operator.actor).await
 }
 
 /// `GET /api/v1/admin/accounts/{name}/notices`

@@ -1,4 +1,5 @@
-//! Who may run the place: the holder of the operator's key, or whoever can open the control socket.
+//! Who may run the place: the holder of the operator's key, whoever can open the control socket,
+//! and users who are operators.
 //! Promises: the key is kept as its SHA-256 and compared in constant time.
 //! Never knows: what an operator does.
 
@@ -7,6 +8,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::ledger::SessionInfo;
 
 /// The operator's key, as its SHA-256. Prints and parses as hexadecimal digits.
 #[derive(Clone)]
@@ -36,13 +39,6 @@ impl fmt::Display for OperatorKey {
     }
 }
 
-impl Operator {
-    /// What the audit shows of it.
-    pub(super) fn actor(self) -> String {
-        self.actor.to_owned()
-    }
-}
-
 impl FromStr for OperatorKey {
     type Err = ParseOperatorKeyError;
 
@@ -69,9 +65,23 @@ pub struct ParseOperatorKeyError;
 pub(super) struct ThroughControlSocket;
 
 /// The caller of an admin route: the operator. Its name is what the audit shows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Operator {
-    pub(super) actor: &'static str,
+    pub(super) actor: String,
+    /// For a user who is an operator; the holders of key and socket have none.
+    pub(super) session: Option<SessionInfo>,
+}
+
+impl Operator {
+    /// Whoever it is, it has shown what only the operator has.
+    pub(super) fn unnamed(actor: &str) -> Self {
+        Self { actor: actor.to_owned(), session: None }
+    }
+
+    /// A user who is an operator.
+    pub(super) fn signed_in(session: SessionInfo) -> Self {
+        Self { actor: session.user.actor(), session: Some(session) }
+    }
 }
 
 #[cfg(test)]

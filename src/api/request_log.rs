@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::account::{finish_reason, meter_id, status};
-use super::auth::Caller;
+use super::auth::AccountCaller;
 use super::csv;
 use super::error::ApiError;
 use super::operator::Operator;
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 
 /// `GET /api/v1/generations?limit=&before=&model=&key=&finish=&from=&to=&format=json|csv`
 pub(super) async fn own(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     headers: HeaderMap,
     query: Result<Query<Asked>, QueryRejection>,
@@ -53,7 +53,7 @@ pub(super) async fn own(
     if asked.account.is_some() {
         return Err(ApiError::field("account", "'account' is the key's own: leave it out"));
     }
-    answer(state, Some(caller.key.account), asked, &headers).await
+    answer(state, Some(caller.account), asked, &headers).await
 }
 
 /// `GET /api/v1/admin/generations?account=&...`: of all accounts, if none is named.

@@ -14,6 +14,8 @@ use super::error::ApiError;
 use super::lifecycle::Lifecycle;
 use super::limits::Limiter;
 use super::operator::OperatorKey;
+use super::passwords::Passwords;
+use super::sign_ins::SignIns;
 use super::unsettled::Unsettled;
 use super::voucher_tries::VoucherTries;
 use crate::billing::Billing;
@@ -54,6 +56,8 @@ pub struct AppState {
     pub(super) lifecycle: Lifecycle,
     /// What accounts have used of their plans.
     pub(super) limiter: Limiter,
+    pub(super) passwords: Passwords,
+    pub(super) sign_ins: SignIns,
     /// Plain answers that may still be reversed.
     pub(super) unsettled: Unsettled,
     /// Where notices may be sent.
@@ -92,6 +96,8 @@ impl AppState {
             operator_key: None,
             lifecycle: Lifecycle::new(),
             limiter: Limiter::default(),
+            passwords: Passwords::default(),
+            sign_ins: SignIns::default(),
             unsettled: Unsettled::default(),
             text_turns: Arc::new(Semaphore::new(turns)),
             provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),

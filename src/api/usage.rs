@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::auth::Caller;
+use super::auth::AccountCaller;
 use super::csv;
 use super::error::ApiError;
 use super::operator::Operator;
@@ -32,7 +32,7 @@ pub(super) struct Asked {
 
 /// `GET /api/v1/usage?from=&to=&group_by=day,model,key&format=json|csv`
 pub(super) async fn own(
-    caller: Caller,
+    caller: AccountCaller,
     State(state): State<AppState>,
     headers: HeaderMap,
     query: Result<Query<Asked>, QueryRejection>,
@@ -41,7 +41,7 @@ pub(super) async fn own(
     if asked.account.is_some() {
         return Err(ApiError::field("account", "'account' is the key's own: leave it out"));
     }
-    answer(&state, Some(caller.key.account), &asked, &headers).await
+    answer(&state, Some(caller.account), &asked, &headers).await
 }
 
 /// `GET /api/v1/admin/usage?account=&from=&to=&group_by=day,account,model,key&format=json|csv`

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::api::OperatorKey;
 use crate::catalog::DEFAULT_PLAN;
 use crate::config::Config;
-use crate::ledger::{AccountId, Credits, Ledger, fresh_secret};
+use crate::ledger::{AccountId, Credits, Ledger, NewKeyRequest, Scopes, fresh_secret};
 
 /// The account that a newcomer's first requests are charged to.
 pub(crate) const DEMO_ACCOUNT: &str = "demo";
@@ -71,7 +71,8 @@ pub(crate) fn demo_key(ledger: &Ledger, account: AccountId) -> Result<Option<Str
     if ledger.keys(account)?.iter().any(|key| key.label == FIRST_KEY) {
         return Ok(None);
     }
-    Ok(Some(ledger.create_key(account, FIRST_KEY, None, ACTOR).wait()?.secret))
+    let request = NewKeyRequest { scopes: Scopes::ALL, ..NewKeyRequest::new(account, FIRST_KEY) };
+    Ok(Some(ledger.create_key(request, ACTOR).wait()?.secret))
 }
 
 /// Makes a folder that only its owner can enter.

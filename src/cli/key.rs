@@ -6,8 +6,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::config::StoreFlags;
+use crate::ledger::{Clock, Day, NewKeyRequest, Scopes, SystemClock};
 
 use super::books::{call, segment};
+use super::expiry::Expiry;
 use super::output::{OutputFlags, list, number, text};
 use super::thousands;
 
@@ -20,12 +22,21 @@ pub(crate) enum KeyCommand {
         /// What its owner calls it
         #[arg(long, default_value = "key")]
         label: String,
+        /// What it may do: some of inference,usage,billing,keys,users
+        #[arg(long, value_name = "LIST", default_value_t = NewKeyRequest::DEFAULT_SCOPES)]
+        scopes: Scopes,
         /// The most credits it may spend [default: no limit]
         #[arg(long, value_name = "CREDITS")]
         limit: Option<i64>,
         /// When the limit starts again: daily, weekly or monthly [default: never]
         #[arg(long, value_name = "PERIOD", requires = "limit")]
         limit_reset: Option<String>,
+        /// The most credits it may spend in all, whatever the period [default: no limit]
+        #[arg(long, value_name = "CREDITS")]
+        total_limit: Option<i64>,
+        /// When it ends: 90d, or a day such as 2027-01-31 [default: when it is revoked]
+        #[arg(long, value_name = "DAYS|DATE")]
+        expires: Option<Expiry>,
         #[command(flatten)]
         store: StoreFlags,
         #[command(flatten)]
@@ -52,9 +63,27 @@ pub(crate) enum KeyCommand {
 
 pub(crate) fn run(command: KeyCommand) -> Result<()> {
     match command {
-        KeyCommand::Create { account, label, limit, limit_reset, store, output } => {
+        KeyCommand::Create {
+            account,
+            label,
+            scopes,
+            limit,
+            limit_reset,
+            total_limit,
+            expires,
+            store,
+            output,
+        } => {
             let path = format!("accounts/{}/keys", segment(&account));
-            let body = json!({ "label": label, "limit": limit, "limit_reset": limit_reset });
+            let now_secs = SystemClock.now_ms() / 1000;
+            let body = json!({
+                "label": label,
+                "scopes": scopes.to_string(),
+                "limit": limit,
+                "limit_reset": limit_reset,
+                "total_limit": total_limit,
+                "expires_at": expires.map(|expiry| expiry.at(now_secs)),
+            });
             let key = call(store, Method::POST, &path, Some(body))?;
             output.show(&key, |key| {
                 println!("{}", text(key, "secret"));
@@ -74,19 +103,34 @@ pub(crate) fn run(command: KeyCommand) -> Result<()> {
 }
 
 pub(super) fn print_keys(keys: &Value) {
-    println!("{:>5}  {:<14} {:<24} {:>14}  STATE", "KEY", "PREFIX", "LABEL", "LIMIT");
+    println!(
+        "{:>5}  {:<14} {:<20} {:>14} {:>12} {:>12} {:<10} {:<10} {:<8} SCOPES",
+        "KEY", "PREFIX", "LABEL", "LIMIT", "TOTAL LIMIT", "USED", "LAST USED", "EXPIRES", "STATE"
+    );
     for key in list(keys) {
         let limit = match (key["limit"].as_i64(), key["limit_reset"].as_str()) {
             (Some(limit), Some(reset)) => format!("{} {reset}", thousands(limit)),
             (Some(limit), None) => thousands(limit),
             (None, _) => "none".to_owned(),
         };
+        let total_limit = key["total_limit"].as_i64().map_or("none".to_owned(), thousands);
+        let shown = |secs: i64| Day::of(secs.saturating_mul(1000)).to_string();
+        let day = |field: &str| key[field].as_i64().map_or("never".to_owned(), shown);
+        let state = match (key["revoked"] == true, key["expired"] == true) {
+            (true, _) => "revoked",
+            (false, true) => "expired",
+            (false, false) => "valid",
+        };
+        let scopes: Vec<&str> = list(&key["scopes"]).filter_map(Value::as_str).collect();
         println!(
-            "{:>5}  {:<14} {:<24} {limit:>14}  {}",
+            "{:>5}  {:<14} {:<20} {limit:>14} {total_limit:>12} {:>12} {:<10} {:<10} {state:<8} {}",
             number(key, "id"),
             text(key, "prefix"),
             text(key, "label"),
-            if key["revoked"] == true { "revoked" } else { "valid" },
+            thousands(number(key, "usage")),
+            day("last_used_at"),
+            day("expires_at"),
+            scopes.join(","),
         );
     }
 }

@@ -8,6 +8,7 @@ mod bench;
 mod books;
 mod chat;
 mod client;
+mod expiry;
 mod first_start;
 mod key;
 mod ledger;
@@ -19,6 +20,7 @@ mod pull;
 mod sales;
 mod serve;
 mod usage;
+mod user;
 mod verify;
 mod voucher;
 
@@ -63,6 +65,9 @@ enum Command {
     /// Create, list and revoke the keys of accounts
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Create, list, invite and disable the people who may sign in
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Give an account credits
     Grant(books::GrantFlags),
     /// Give or take credits because something was wrong
@@ -132,6 +137,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(command) => bench::run(command),
         Command::Account(command) => books::account(command),
         Command::Key(command) => key::run(command),
+        Command::User(command) => user::run(command),
         Command::Grant(flags) => books::grant(flags),
         Command::Correct(flags) => sales::correct(flags),
         Command::Voucher(command) => voucher::run(command),

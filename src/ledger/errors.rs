@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::scopes::{Role, Scopes};
 use super::server_keys::ServerKeysError;
 use super::types::{AccountId, Balance, Credits, MeterId, NoticeId};
 use super::verify::Finding;
@@ -63,9 +64,78 @@ pub enum KeyError {
     /// There is no such key.
     #[error("there is no such key")]
     UnknownKey,
+    /// Who would have made the key is not on its account, or is disabled.
+    #[error("the user who makes the key is not on its account, or is disabled")]
+    UnknownUser,
+    /// The key would be able to do more than who makes it.
+    #[error("a key with the scopes {asked} may do more than its maker, who has {has}")]
+    BeyondMaker {
+        /// What the key was to have.
+        asked: Scopes,
+        /// What its maker has.
+        has: Scopes,
+    },
     /// An argument is out of bounds.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The ledger is not there.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a user was not created, invited, changed or disabled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// There is no such account.
+    #[error("there is no account {0}")]
+    UnknownAccount(AccountId),
+    /// The account is closed.
+    #[error("account {0} is closed: it gets no new users")]
+    AccountClosed(AccountId),
+    /// Somebody has this name.
+    #[error("there already is a user named {0:?}: choose another name")]
+    NameTaken(String),
+    /// There is no such user, or it is another account's.
+    #[error("there is no such user")]
+    UnknownUser,
+    /// The user may do nothing any more.
+    #[error("the user is disabled: create another")]
+    Disabled,
+    /// Nobody would be left to run the account.
+    #[error("this is the account's last owner: make another owner first")]
+    LastOwner,
+    /// Whoever asks may do less than the user may, or would.
+    #[error("only who may do what an {0} may, can manage an {0}")]
+    BeyondManager(Role),
+    /// An argument is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The ledger is not there.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why an invitation was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvitationError {
+    /// It was never made, was used, replaced or has ended, or its user is disabled. Which of these
+    /// is nobody's business who holds no valid one.
+    #[error("the invitation is not valid: it was used or has ended; ask for a new one")]
+    NotValid,
+    /// An argument is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The ledger is not there.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why nobody was signed in or out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The user was disabled, or its password changed after it was checked.
+    #[error("the user can not sign in")]
+    NotAllowed,
     /// The ledger is not there.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -167,6 +237,9 @@ pub enum OpenError {
     /// The key is revoked.
     #[error("the key is revoked")]
     KeyRevoked,
+    /// The key's time is over.
+    #[error("the key has expired")]
+    KeyExpired,
     /// The account has no such key.
     #[error("the account has no such key")]
     UnknownKey,

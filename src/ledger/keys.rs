@@ -1,5 +1,6 @@
-//! Secrets of API keys: made from the system's randomness, stored as SHA-256, compared in constant
-//! time. A plain hash is enough, as the secret holds 256 random bits: there is nothing to guess.
+//! Secrets of keys, sessions and invitations: made from the system's randomness, stored as SHA-256,
+//! compared in constant time. A plain hash is enough, as a secret holds 256 random bits: there is
+//! nothing to guess.
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -9,18 +10,36 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// 62^43 > 2^256.
 const SECRET_CHARS: usize = 43;
 
+/// What a session's secret begins with.
+pub const SESSION_PREFIX: &str = "ms-";
+
+/// What an invitation's secret begins with.
+const INVITATION_PREFIX: &str = "mi-";
+
 /// `mz-` and eight characters: enough to tell keys apart, far too few to guess the rest.
 const PREFIX_CHARS: usize = 11;
 
-/// A fresh secret: `mz-` and 43 letters and digits, each equally likely.
+/// A fresh secret of a key: `mz-` and 43 letters and digits, each equally likely.
 pub fn fresh_secret() -> String {
-    let mut secret = String::from("mz-");
+    fresh("mz-")
+}
+
+pub(super) fn fresh_session() -> String {
+    fresh(SESSION_PREFIX)
+}
+
+pub(super) fn fresh_invitation() -> String {
+    fresh(INVITATION_PREFIX)
+}
+
+fn fresh(prefix: &str) -> String {
+    let mut secret = String::from(prefix);
     let mut random = [0_u8; 64];
-    while secret.len() < 3 + SECRET_CHARS {
+    while secret.len() < prefix.len() + SECRET_CHARS {
         fill(&mut random);
         // 248 = 4 * 62: larger bytes would make some characters likelier, so they are dropped.
         let unbiased = random.iter().filter(|&&byte| byte < 248);
-        let missing = 3 + SECRET_CHARS - secret.len();
+        let missing = prefix.len() + SECRET_CHARS - secret.len();
         secret.extend(
             unbiased.take(missing).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])),
         );

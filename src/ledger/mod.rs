@@ -19,6 +19,7 @@
 mod backup;
 mod clock;
 mod dates;
+mod directory;
 mod errors;
 mod export;
 mod files;
@@ -28,6 +29,7 @@ mod keys;
 #[doc(hidden)]
 pub mod load;
 mod lock;
+mod people;
 mod period;
 mod reader;
 mod receipt;
@@ -48,14 +50,15 @@ pub use backup::{BackedUp, BackupError, ChainHead, backup};
 pub use clock::{Clock, SystemClock};
 pub use dates::{Day, ParseDayError, rfc3339};
 pub use errors::{
-    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, NoticeError,
-    OpenError, Unavailable, UsageError,
+    AccountError, ChargeError, CloseError, GrantError, Invalid, InvitationError, KeyError,
+    LedgerError, NoticeError, OpenError, SessionError, Unavailable, UsageError, UserError,
 };
 pub use export::{
     Export, ExportError, ExportFormat, ExportQuery, ExportWhat, UnknownWord, export_file,
     push_csv_text,
 };
-pub use keys::fresh_secret;
+pub use keys::{SESSION_PREFIX, fresh_secret};
+pub use people::{NewSecret, NewUser, Reach, SessionInfo, SignIn, UserInfo};
 pub use reader::{
     BadCursor, GenerationPage, GenerationQuery, GenerationRow, KeyName, LowBalance, NoticeRecord,
     UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums,
@@ -78,7 +81,7 @@ pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysErro
 pub use types::{
     AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
-    MeterState, NewKey, NoticeId, ParseMeterIdError, Purged, UnknownReset,
+    MeterState, NewKey, NewKeyRequest, NoticeId, ParseMeterIdError, Purged, UnknownReset, UserId,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 pub use voucher_code::{ParseCodeError, VoucherCode};

@@ -2,7 +2,7 @@
 //! no daylight saving time. Weeks begin on Monday.
 
 use super::dates::{civil, day_of, midnight};
-use super::types::{KeyLimit, LimitReset};
+use super::types::{Credits, KeyLimit, LimitReset};
 
 /// When the period that holds `now_ms` began, in Unix milliseconds.
 pub(super) fn start(reset: LimitReset, now_ms: i64) -> i64 {
@@ -31,31 +31,58 @@ fn current(reset: Option<LimitReset>, stored_start_ms: i64, now_ms: i64) -> i64 
     }
 }
 
-/// What a key may spend now: its limit, against what it used in the period that holds now.
+/// A key's limits, and what counts against them, as they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spending {
+    pub(super) limit: Option<KeyLimit>,
+    pub(super) total_limit: Option<Credits>,
+    pub(super) period_start_ms: i64,
+    pub(super) period_used: i64,
+    /// Ever, less reversals.
+    pub(super) used: i64,
+}
+
+/// What a key may spend now: its limits, against what it used in the period that holds now and
+/// ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     /// When that period began.
     pub(super) start_ms: i64,
     /// Charged in it so far.
     pub(super) used: i64,
-    /// `None`: no limit.
-    pub(super) remaining: Option<i64>,
+    /// What the period's limit leaves; `None`: no limit.
+    pub(super) period_remaining: Option<i64>,
+    /// What the limit of the key's life leaves; `None`: no limit.
+    pub(super) total_remaining: Option<i64>,
     /// When `used` starts again; `None`: never.
     pub(super) resets_ms: Option<i64>,
 }
 
-/// Reads a key's stored period as of now; a period that is over has used nothing.
-pub(super) fn allowance(
-    limit: Option<KeyLimit>,
-    stored_start_ms: i64,
-    stored_used: i64,
-    now_ms: i64,
-) -> Allowance {
-    let reset = limit.and_then(|limit| limit.reset);
-    let start_ms = current(reset, stored_start_ms, now_ms);
-    let used = if start_ms == stored_start_ms { stored_used } else { 0 };
-    let remaining = limit.map(|limit| limit.credits.0.saturating_sub(used).max(0));
-    Allowance { start_ms, used, remaining, resets_ms: reset.map(|r| next_start(r, start_ms)) }
+impl Allowance {
+    /// The smaller of what both limits leave; `None`: no limit.
+    pub(super) fn remaining(&self) -> Option<i64> {
+        [self.period_remaining, self.total_remaining].into_iter().flatten().min()
+    }
+
+    /// When something that costs `needed` may be paid again; `None`: never, or it is not known.
+    pub(super) fn resets_ms_for(&self, needed: i64) -> Option<i64> {
+        self.resets_ms.filter(|_| self.total_remaining.is_none_or(|left| left >= needed))
+    }
+}
+
+/// Reads a key's stored spending as of now; a period that is over has used nothing.
+pub(super) fn allowance(spending: &Spending, now_ms: i64) -> Allowance {
+    let reset = spending.limit.and_then(|limit| limit.reset);
+    let start_ms = current(reset, spending.period_start_ms, now_ms);
+    let used = if start_ms == spending.period_start_ms { spending.period_used } else { 0 };
+    let left = |limit: Credits, used: i64| limit.0.saturating_sub(used).max(0);
+    Allowance {
+        start_ms,
+        used,
+        period_remaining: spending.limit.map(|limit| left(limit.credits, used)),
+        total_remaining: spending.total_limit.map(|limit| left(limit, spending.used)),
+        resets_ms: reset.map(|reset| next_start(reset, start_ms)),
+    }
 }
 
 fn first_day(reset: LimitReset, day: i64) -> i64 {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::scopes::{Scope, Scopes};
+
 /// Whole credits. There is no arithmetic on this type: sums are checked where they are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Credits(pub i64);
@@ -43,6 +45,16 @@ impl fmt::Display for KeyId {
 pub struct NoticeId(pub i64);
 
 impl fmt::Display for NoticeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A person who signs in, not its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub i64);
+
+impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -124,6 +136,43 @@ pub struct KeyLimit {
     pub credits: Credits,
     /// `None`: the limit is for the key's whole life.
     pub reset: Option<LimitReset>,
+}
+
+/// What a key is to be; it stays so. Another key takes its place, and it is revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKeyRequest {
+    /// Whose credits it spends.
+    pub account: AccountId,
+    /// Who makes it; `None`: the operator.
+    pub user: Option<UserId>,
+    /// What its owner calls it, at most 64 characters.
+    pub label: String,
+    /// What it may do: at least one thing, and nothing that `user` may not.
+    pub scopes: Scopes,
+    /// The most it may spend in one period, or in its life.
+    pub limit: Option<KeyLimit>,
+    /// The most it may spend in its life, whatever the period.
+    pub total_limit: Option<Credits>,
+    /// From then on it is refused; Unix milliseconds. `None`: it lasts until it is revoked.
+    pub expires_ms: Option<i64>,
+}
+
+impl NewKeyRequest {
+    /// What a key may do when nobody says otherwise: spend credits and see what was spent.
+    pub const DEFAULT_SCOPES: Scopes = Scopes::of(&[Scope::Inference, Scope::Usage]);
+
+    /// The operator's key for `account`: the usual scopes, no limit, no end.
+    pub fn new(account: AccountId, label: &str) -> Self {
+        Self {
+            account,
+            user: None,
+            label: label.to_owned(),
+            scopes: Self::DEFAULT_SCOPES,
+            limit: None,
+            total_limit: None,
+            expires_ms: None,
+        }
+    }
 }
 
 /// A key that was just made. The only place its secret exists in the clear.
@@ -250,10 +299,24 @@ pub struct KeyInfo {
     pub label: String,
     /// The secret's first characters.
     pub prefix: String,
-    /// The most it may spend.
+    /// Who made it; `None`: the operator.
+    pub user: Option<UserId>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// The most it may spend in one period, or in its life.
     pub limit: Option<KeyLimit>,
+    /// The most it may spend in its life.
+    pub total_limit: Option<Credits>,
+    /// What it has spent, less what was given back.
+    pub used: Credits,
     /// Unix milliseconds.
     pub created_ms: i64,
+    /// From then on it is refused; Unix milliseconds. `None`: it lasts until it is revoked.
+    pub expires_ms: Option<i64>,
+    /// When it opened its last meter, in Unix milliseconds; looked up for lists only.
+    pub last_used_ms: Option<i64>,
+    /// Whether its time was over when it was looked up.
+    pub expired: bool,
     /// Whether it was revoked.
     pub revoked: bool,
     /// Whether its account was closed.
@@ -273,8 +336,10 @@ pub struct KeyUsage {
     pub weekly: Credits,
     /// Since the first of the month.
     pub monthly: Credits,
-    /// What its limit leaves it now; `None` without a limit.
+    /// What its period's limit leaves it now; `None` without one.
     pub limit_remaining: Option<Credits>,
+    /// What the limit of its life leaves it; `None` without one.
+    pub total_remaining: Option<Credits>,
 }
 
 /// Where a meter stands.

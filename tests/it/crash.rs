@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mizan::ledger::{AccountId, Credits, Ledger, LedgerOptions};
+use mizan::ledger::{AccountId, Credits, Ledger, LedgerOptions, NewKeyRequest};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
@@ -84,7 +84,8 @@ fn open_accounts(data: &Path) -> Vec<Customer> {
         let name = format!("customer-{number}");
         let account = ledger.create_account(&name, "team", "test").wait().unwrap();
         ledger.grant(account, Credits(1_000_000), "crash test", "test").wait().unwrap();
-        let secret = ledger.create_key(account, "crash", None, "test").wait().unwrap().secret;
+        let secret =
+            ledger.create_key(NewKeyRequest::new(account, "crash"), "test").wait().unwrap().secret;
         Customer { name, account, secret, usage: 0, streams: number < STREAMS }
     });
     let customers = customers.collect();

@@ -15,7 +15,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mizan::billing::notices::{NoticeCounts, Outbound, Sender, secret};
 use mizan::catalog::NoticeNetworks;
 use mizan::ledger::{
-    AccountId, Clock, Credits, KeyId, Ledger, LedgerOptions, MeterRequest, NoticeRecord,
+    AccountId, Clock, Credits, KeyId, Ledger, LedgerOptions, MeterRequest, NewKeyRequest,
+    NoticeRecord,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -145,7 +146,8 @@ impl House {
         let ledger = open(folder, &clock);
         let account = ledger.create_account("lab \"1\"", "default", "test").wait().expect("new");
         ledger.grant(account, Credits(100), "test", "test").wait().expect("valid");
-        let key = ledger.create_key(account, "key", None, "test").wait().expect("valid").id;
+        let key =
+            ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().expect("valid").id;
         Self { ledger, account, key, clock, counts: Arc::default() }
     }
 

@@ -32,8 +32,7 @@ pub(super) async fn correct(
     let reason = fields.require("reason", fields.string("reason")?)?;
     let account = find(&state, &name).await?.id;
     let key = idempotency_key(&headers, 1)?;
-    let corrected =
-        state.ledger.correct(account, credits, reason, &operator.actor(), key.as_deref());
+    let corrected = state.ledger.correct(account, credits, reason, &operator.actor, key.as_deref());
     let balance = corrected.await?;
     Ok(Json(json!({ "account": name, "credits": credits, "balance": balance.0 })))
 }
@@ -52,7 +51,7 @@ pub(super) async fn change(
         return Err(ApiError::BadRequest("give 'plan', 'frozen' or both".to_owned()));
     }
     let account = find(&state, &name).await?.id;
-    let actor = operator.actor();
+    let actor = operator.actor;
     if let Some(plan) = plan {
         state.ledger.set_plan(account, plan, &actor).await?;
     }

@@ -1,4 +1,4 @@
-//! `/api/v1/admin`: what an operator does to accounts, keys and balances.
+//! `/api/v1/admin`: what an operator does to accounts, keys, users and balances.
 //! Promises: every change is in the audit with who made it; a secret is shown once.
 //! Never knows: how the books are kept.
 
@@ -17,11 +17,12 @@ use super::body::JsonBody;
 use super::error::ApiError;
 use super::export;
 use super::fields::Fields;
+use super::keys::{self, key_json};
 use super::openai::idempotency_key;
 use super::operator::Operator;
-use super::{notices, request_log, usage};
+use super::{notices, request_log, usage, users};
 use crate::catalog::DEFAULT_PLAN;
-use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
+use crate::ledger::{AccountInfo, Credits};
 
 /// The routes below `/api/v1/admin`.
 pub(super) fn routes() -> Router<AppState> {
@@ -45,6 +46,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/revenue", get(sales::revenue))
         .route("/vouchers", get(vouchers::list).post(vouchers::create))
         .route("/vouchers/{batch}/void", post(vouchers::void))
+        .merge(users::routes())
         .route("/export", get(export::rows))
         .route("/accounts/{name}/notices", get(notices::list_of_account))
         .route(
@@ -72,7 +74,7 @@ async fn create_account(
     let fields = body.fields();
     let name = fields.require("name", fields.string("name")?)?;
     let plan = plan(&state, &fields)?.unwrap_or(DEFAULT_PLAN);
-    state.ledger.create_account(name, plan, operator.actor).await?;
+    state.ledger.create_account(name, plan, &operator.actor).await?;
     Ok(Json(account_json(&find(&state, name).await?)))
 }
 
@@ -108,7 +110,7 @@ async fn close_account(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let account = find(&state, &name).await?;
-    state.ledger.close_account(account.id, operator.actor).await?;
+    state.ledger.close_account(account.id, &operator.actor).await?;
     Ok(Json(account_json(&find(&state, &name).await?)))
 }
 
@@ -129,28 +131,10 @@ async fn create_key(
     Path(name): Path<String>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let fields = body.fields();
-    let label = fields.require("label", fields.string("label")?)?;
-    let reset = match fields.string("limit_reset")? {
-        Some(text) => {
-            Some(text.parse().map_err(|error| fields.refuse("limit_reset", format!("{error}")))?)
-        }
-        None => None,
-    };
-    let credits = fields.integer("limit", 0..=i64::MAX)?;
-    if reset.is_some() && credits.is_none() {
-        return Err(fields.refuse("limit_reset", "'limit_reset' needs 'limit'"));
-    }
-    let limit = credits.map(|credits| KeyLimit { credits: Credits(credits), reset });
-    let account = find(&state, &name).await?.id;
-    let key = state.ledger.create_key(account, label, limit, operator.actor).await?;
-    Ok(Json(json!({
-        "id": key.id.0,
-        "secret": key.secret,
-        "prefix": key.prefix,
-        "label": label,
-        "account": name,
-    })))
+    let account = find(&state, &name).await?;
+    let request = keys::read_request(&body.fields(), account.id)?;
+    let key = state.ledger.create_key(request.clone(), &operator.actor).await?;
+    Ok(Json(keys::new_key_json(&key, &request, &account.name)))
 }
 
 async fn revoke_key(
@@ -158,9 +142,9 @@ async fn revoke_key(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let id: i64 = id.parse().map_err(|_| ApiError::UnknownKey)?;
-    state.ledger.revoke_key(KeyId(id), operator.actor).await?;
-    Ok(Json(json!({ "id": id, "revoked": true })))
+    let id = keys::read_id(&id)?;
+    state.ledger.revoke_key(id, &operator.actor).await?;
+    Ok(Json(json!({ "id": id.0, "revoked": true })))
 }
 
 async fn grant(
@@ -174,7 +158,7 @@ async fn grant(
     let credits = fields.require("credits", fields.integer("credits", 1..=i64::MAX)?)?;
     let reason = fields.require("reason", fields.string("reason")?)?;
     let account = find(&state, &name).await?.id;
-    let (credits_given, actor) = (Credits(credits), operator.actor);
+    let (credits_given, actor) = (Credits(credits), &operator.actor);
     let granted = match idempotency_key(&headers, 1)? {
         Some(key) => state.ledger.grant_once(&key, account, credits_given, reason, actor),
         None => state.ledger.grant(account, credits_given, reason, actor),
@@ -202,17 +186,5 @@ fn account_json(account: &AccountInfo) -> Value {
         "created_at": account.created_ms / 1000,
         "closed_at": account.closed_ms.map(|ms| ms / 1000),
         "frozen_at": account.frozen_ms.map(|ms| ms / 1000),
-    })
-}
-
-fn key_json(key: &KeyInfo) -> Value {
-    json!({
-        "id": key.id.0,
-        "prefix": key.prefix,
-        "label": key.label,
-        "limit": key.limit.map(|limit| limit.credits.0),
-        "limit_reset": key.limit.and_then(|limit| limit.reset).map(|reset| reset.as_str()),
-        "created_at": key.created_ms / 1000,
-        "revoked": key.revoked,
     })
 }

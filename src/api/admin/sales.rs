@@ -93,7 +93,7 @@ pub(super) async fn confirm(
         amount.parse().map_err(|error| fields.refuse("amount_kwd", format!("{error}")))?;
     let reference = fields.require("reference", fields.string("reference")?)?.to_owned();
     let id = find(&state, &id).await?.id;
-    let actor = operator.actor();
+    let actor = operator.actor;
     let topup =
         state.sell(move |billing| billing.confirm(id, amount, &reference, &actor)).await??;
     Ok(Json(order_json(&topup)))
@@ -110,7 +110,7 @@ pub(super) async fn refund(
     let credits = fields.integer("credits", 1..=i64::MAX)?.map(Credits);
     let reason = fields.require("reason", fields.string("reason")?)?.to_owned();
     let id = find(&state, &id).await?.id;
-    let actor = operator.actor();
+    let actor = operator.actor;
     let refund = state.sell(move |billing| billing.refund(id, credits, &reason, &actor)).await??;
     Ok(Json(refund_json(&refund)))
 }

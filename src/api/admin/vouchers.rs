@@ -29,7 +29,7 @@ pub(super) async fn create(
     let expire_days = fields.integer("expire_days", 1..=36_500)?;
     let expires_ms = expire_days.map(|days| state.clock.now_ms() + days * DAY_MS);
     let new = NewVouchers { name, credits, count, expires_ms };
-    let made = state.ledger.create_vouchers(new, &operator.actor()).await?;
+    let made = state.ledger.create_vouchers(new, &operator.actor).await?;
     let codes: Vec<String> = made.codes.iter().map(ToString::to_string).collect();
     let mut shown = batch_json(&made.batch);
     shown["codes"] = json!(codes);
@@ -52,7 +52,7 @@ pub(super) async fn void(
     State(state): State<AppState>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let batch = state.ledger.void_vouchers(&name, &operator.actor()).await?;
+    let batch = state.ledger.void_vouchers(&name, &operator.actor).await?;
     Ok(Json(batch_json(&batch)))
 }
 

@@ -69,8 +69,8 @@ pub enum ApiError {
     /// There is no `Authorization` header of the right form.
     #[error("no API key: send it as 'Authorization: Bearer KEY'")]
     MissingKey,
-    /// The key is unknown or revoked.
-    #[error("this API key is not valid; it may have been revoked")]
+    /// The key or session is unknown, revoked or over.
+    #[error("this API key is not valid; it may have been revoked, or have expired")]
     InvalidKey,
     /// The balance does not pay one token.
     #[error(
@@ -100,9 +100,27 @@ pub enum ApiError {
     /// The route is an account's, which the operator has not got.
     #[error("the operator's key opens the admin routes only: send an account's key")]
     NotAnAccount,
-    /// The key may do other things only.
-    #[error("this key lacks the scope '{0}': use one that has it, or have one made")]
+    /// The key, or the user's role, is for other things only.
+    #[error("this key or role lacks the scope '{0}': use one that has it, or have one made")]
     MissingScope(Scope),
+    /// Credits are spent with keys only, and a key's route tells of the key.
+    #[error("a session is not enough here: send an API key of the account")]
+    NeedsKey,
+    /// The route is for people who signed in.
+    #[error("only who has signed in can do this: send a session's secret")]
+    NeedsSession,
+    /// What was asked for is more than the caller may give.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Nobody was signed in. Whether there is such a name is not told.
+    #[error("the name or the password is wrong")]
+    WrongPassword,
+    /// Somebody tries to guess a password, or all at once do.
+    #[error("too many tries to sign in; try again in {retry_after_secs} seconds")]
+    TooManySignIns {
+        /// When to come again.
+        retry_after_secs: u32,
+    },
     /// The route is not in the table of who may call what, so nobody may.
     #[error("this route is closed to everybody")]
     ClosedRoute,
@@ -164,6 +182,9 @@ pub enum ApiError {
     /// The payment provider refused, or answered what can not be used.
     #[error("{0}")]
     PaymentRefused(String),
+    /// There is no such user, or it is another account's.
+    #[error("there is no such user")]
+    UnknownUser,
     /// What was asked for contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -303,6 +324,11 @@ impl ApiError {
             Self::NotOperator => Shape::forbidden(),
             Self::NotAnAccount => Shape::forbidden(),
             Self::MissingScope(_) => Shape::forbidden(),
+            Self::NeedsKey => Shape::forbidden(),
+            Self::NeedsSession => Shape::forbidden(),
+            Self::Forbidden(_) => Shape::forbidden(),
+            Self::WrongPassword => Shape::invalid(Status::UNAUTHORIZED).code("wrong_password"),
+            Self::TooManySignIns { retry_after_secs } => Shape::too_soon(*retry_after_secs),
             Self::ClosedRoute => Shape::forbidden(),
             Self::AccountClosed => Shape::forbidden(),
             Self::AccountFrozen => Shape::forbidden().code("account_frozen"),
@@ -327,6 +353,7 @@ impl ApiError {
                 let shape = Shape::failed().code("payment_provider_refused");
                 Shape { status: Status::BAD_GATEWAY, ..shape }
             }
+            Self::UnknownUser => Shape::invalid(Status::NOT_FOUND),
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),

@@ -21,7 +21,9 @@ impl From<OpenError> for ApiError {
             OpenError::StillRunning(_) => Self::IdempotencyRunning,
             OpenError::AccountClosed => Self::AccountClosed,
             OpenError::AccountFrozen => Self::AccountFrozen,
-            OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
+            OpenError::KeyRevoked | OpenError::KeyExpired | OpenError::UnknownKey => {
+                Self::InvalidKey
+            }
             // The generation gives the stored answer instead, so this one is a fault of ours.
             OpenError::Replay(_) => Self::Internal,
             OpenError::Invalid(invalid) => Self::BadRequest(invalid.to_string()),
@@ -47,6 +49,9 @@ impl From<KeyError> for ApiError {
             KeyError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
             KeyError::AccountClosed(_) => Self::Conflict(error.to_string()),
             KeyError::UnknownKey => Self::UnknownKey,
+            KeyError::UnknownUser | KeyError::BeyondMaker { .. } => {
+                Self::Forbidden(error.to_string())
+            }
             KeyError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
             KeyError::Unavailable(why) => Self::unavailable(&why),
         }

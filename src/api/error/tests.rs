@@ -40,6 +40,13 @@ fn every_error_has_openais_shape() {
     check(NotAnAccount, 403, "permission_error", None, None);
     check(MissingScope(Scope::Billing), 403, "permission_error", None, None);
     check(ClosedRoute, 403, "permission_error", None, None);
+    check(NeedsKey, 403, "permission_error", None, None);
+    check(NeedsSession, 403, "permission_error", None, None);
+    check(Forbidden("more".to_owned()), 403, "permission_error", None, None);
+    check(WrongPassword, 401, invalid, Some("wrong_password"), None);
+    let tries = TooManySignIns { retry_after_secs: 9 };
+    check(tries, 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
+    check(UnknownUser, 404, invalid, None, None);
     check(AccountClosed, 403, "permission_error", None, None);
     check(AccountFrozen, 403, "permission_error", Some("account_frozen"), None);
     check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));

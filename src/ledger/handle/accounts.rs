@@ -1,11 +1,10 @@
-//! Accounts, keys and grants.
+//! Accounts and grants.
 
 use crate::ledger::clock::bounded_ms;
-use crate::ledger::store::{self, Grant, NewKeyRow};
+use crate::ledger::store::{self, Grant};
 use crate::ledger::writer::Durability;
 use crate::ledger::{
-    AccountError, AccountId, Admission, Balance, Credits, GrantError, KeyError, KeyId, KeyLimit,
-    Ledger, NewKey, Reply, hash, keys,
+    AccountError, AccountId, Admission, Balance, Credits, GrantError, Ledger, Reply, hash, keys,
 };
 
 impl Ledger {
@@ -31,37 +30,6 @@ impl Ledger {
         let actor = actor.to_owned();
         self.submit(Durability::PowerCut, Admission::New, move |context| {
             store::close_account(context, account, &actor)
-        })
-    }
-
-    /// Makes a key. The answer is the only place its secret is ever seen.
-    pub fn create_key(
-        &self,
-        account: AccountId,
-        label: &str,
-        limit: Option<KeyLimit>,
-        actor: &str,
-    ) -> Reply<Result<NewKey, KeyError>> {
-        let secret = keys::fresh_secret();
-        let prefix = keys::prefix(&secret);
-        let row = NewKeyRow {
-            account,
-            label: label.to_owned(),
-            limit,
-            prefix: prefix.clone(),
-            secret_hash: keys::secret_hash(&secret),
-        };
-        let actor = actor.to_owned();
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::create_key(context, &row, &actor).map(|id| NewKey { id, secret, prefix })
-        })
-    }
-
-    /// Revokes a key: it opens no meters any more. Open ones may finish. Idempotent.
-    pub fn revoke_key(&self, key: KeyId, actor: &str) -> Reply<Result<(), KeyError>> {
-        let actor = actor.to_owned();
-        self.submit(Durability::PowerCut, Admission::New, move |context| {
-            store::revoke_key(context, key, &actor)
         })
     }
 

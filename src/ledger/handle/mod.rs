@@ -4,9 +4,11 @@
 //! is answered; the steps of a meter survive a kill of the process.
 
 mod accounts;
+mod keys;
 mod meters;
 mod notices;
 mod reads;
 mod sales;
 mod sales_reads;
 mod usage;
+mod users;

@@ -1,28 +1,11 @@
 //! Reads: each sees one commit, and blocks for the moment it takes.
 
-use crate::ledger::clock::bounded_ms;
 use crate::ledger::{
-    AccountId, AccountInfo, AccountTotals, ChainHead, GenerationRecord, KeyId, KeyInfo, KeyUsage,
-    Ledger, LedgerError, MeterId, VerifyReport, backup, reader, verify,
+    AccountId, AccountInfo, AccountTotals, ChainHead, GenerationRecord, Ledger, LedgerError,
+    MeterId, VerifyReport, backup, reader, verify,
 };
 
 impl Ledger {
-    /// The key with this secret, revoked or not.
-    pub fn find_key(&self, secret: &str) -> Result<Option<KeyInfo>, LedgerError> {
-        self.inner.readers.read(|conn| reader::find_key(conn, secret))
-    }
-
-    /// An account's keys.
-    pub fn keys(&self, account: AccountId) -> Result<Vec<KeyInfo>, LedgerError> {
-        self.inner.readers.read(|conn| reader::keys(conn, account))
-    }
-
-    /// What a key has spent; `None`: there is no such key.
-    pub fn key_usage(&self, key: KeyId) -> Result<Option<KeyUsage>, LedgerError> {
-        let now_ms = bounded_ms(&*self.inner.clock);
-        self.inner.readers.read(|conn| reader::key_usage(conn, key, now_ms))
-    }
-
     /// Every account but the house's.
     pub fn accounts(&self) -> Result<Vec<AccountInfo>, LedgerError> {
         self.inner.readers.read(reader::accounts)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     AccountId, Credits, KeyId, Ledger, LedgerError, LedgerOptions, MeterId, MeterRequest,
-    VerifyReport,
+    NewKeyRequest, VerifyReport,
 };
 
 const NAME: &str = "bench";
@@ -69,7 +69,7 @@ impl Load {
                 let account =
                     ledger.create_account(NAME, "default", NAME).wait().expect("a new name");
                 ledger.grant(account, CREDITS, NAME, NAME).wait().expect("a valid grant");
-                let key = ledger.create_key(account, NAME, None, NAME).wait();
+                let key = ledger.create_key(NewKeyRequest::new(account, NAME), NAME).wait();
                 (account, key.expect("a valid key").id)
             }
         };

@@ -80,23 +80,24 @@ impl Readers {
     }
 }
 
-const KEY_COLUMNS: &str = "k.id,k.account_id,a.name,a.plan,k.label,k.prefix,k.limit_credits,
-    k.limit_reset,k.created_ms,k.revoked_ms IS NOT NULL,a.closed_ms IS NOT NULL,k.secret_hash,
-    a.frozen_ms IS NOT NULL";
+const KEY_COLUMNS: &str = "k.id,k.account_id,a.name,a.plan,k.label,k.prefix,k.user_id,k.scopes,
+    k.limit_credits,k.limit_reset,k.total_limit_credits,k.used,k.created_ms,k.expires_ms,
+    k.revoked_ms IS NOT NULL,a.closed_ms IS NOT NULL,k.secret_hash,a.frozen_ms IS NOT NULL";
 
 /// The key with this secret.
 pub(in crate::ledger) fn find_key(
     conn: &Connection,
     secret: &str,
+    now_ms: i64,
 ) -> rusqlite::Result<Option<KeyInfo>> {
     let hash = keys::secret_hash(secret);
     let sql = format!(
-        "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
+        "SELECT {KEY_COLUMNS},NULL FROM api_key k JOIN account a ON a.id=k.account_id
          WHERE k.secret_hash=?1"
     );
     let found = conn
         .prepare_cached(&sql)?
-        .query_row([hash], |row| Ok((row.get::<_, Blob<32>>(11)?.0, key_info(row)?)))
+        .query_row([hash], |row| Ok((row.get::<_, Blob<32>>(16)?.0, key_info(row, now_ms)?)))
         .optional()?;
     // The index compares bytes one by one, but on a hash, which the caller does not control.
     Ok(found.filter(|(stored, _)| keys::same_hash(stored, &hash)).map(|(_, key)| key))
@@ -106,15 +107,17 @@ pub(in crate::ledger) fn find_key(
 pub(in crate::ledger) fn keys(
     conn: &Connection,
     account: AccountId,
+    now_ms: i64,
 ) -> rusqlite::Result<Vec<KeyInfo>> {
     let sql = format!(
-        "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
-         WHERE k.account_id=?1 ORDER BY k.id"
+        "SELECT {KEY_COLUMNS},(SELECT max(opened_ms) FROM meter WHERE key_id=k.id)
+         FROM api_key k JOIN account a ON a.id=k.account_id WHERE k.account_id=?1 ORDER BY k.id"
     );
-    conn.prepare_cached(&sql)?.query_map([account], key_info)?.collect()
+    conn.prepare_cached(&sql)?.query_map([account], |row| key_info(row, now_ms))?.collect()
 }
 
-fn key_info(row: &Row<'_>) -> rusqlite::Result<KeyInfo> {
+fn key_info(row: &Row<'_>, now_ms: i64) -> rusqlite::Result<KeyInfo> {
+    let expires_ms: Option<i64> = row.get(13)?;
     Ok(KeyInfo {
         id: row.get(0)?,
         account: row.get(1)?,
@@ -122,11 +125,18 @@ fn key_info(row: &Row<'_>) -> rusqlite::Result<KeyInfo> {
         plan: row.get(3)?,
         label: row.get(4)?,
         prefix: row.get(5)?,
-        limit: store::limit_of(row, 6)?,
-        created_ms: row.get(8)?,
-        revoked: row.get(9)?,
-        account_closed: row.get(10)?,
-        account_frozen: row.get(12)?,
+        user: row.get(6)?,
+        scopes: row.get(7)?,
+        limit: store::limit_of(row, 8)?,
+        total_limit: row.get(10)?,
+        used: row.get(11)?,
+        created_ms: row.get(12)?,
+        expires_ms,
+        expired: expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms),
+        revoked: row.get(14)?,
+        account_closed: row.get(15)?,
+        account_frozen: row.get(17)?,
+        last_used_ms: row.get(18)?,
     })
 }
 
@@ -188,14 +198,12 @@ pub(in crate::ledger) fn key_usage(
 ) -> rusqlite::Result<Option<KeyUsage>> {
     let stored = conn
         .prepare_cached(
-            "SELECT used,limit_credits,limit_reset,period_start_ms,period_used
+            "SELECT limit_credits,limit_reset,total_limit_credits,period_start_ms,period_used,used
              FROM api_key WHERE id=?1",
         )?
-        .query_row([key], |row| {
-            Ok((row.get(0)?, store::limit_of(row, 1)?, row.get(3)?, row.get(4)?))
-        })
+        .query_row([key], |row| store::spending_of(row, 0))
         .optional()?;
-    let Some((usage, limit, period_start_ms, period_used)) = stored else { return Ok(None) };
+    let Some(spending) = stored else { return Ok(None) };
     let mut sum = conn.prepare_cached(
         "SELECT coalesce(sum(used),0) FROM meter
          WHERE key_id=?1 AND opened_ms>=?2 AND state<>'reversed'",
@@ -203,13 +211,14 @@ pub(in crate::ledger) fn key_usage(
     let mut since = |reset| {
         sum.query_row(params![key, period::start(reset, now_ms)], |row| row.get::<_, Credits>(0))
     };
-    let allowance = period::allowance(limit, period_start_ms, period_used, now_ms);
+    let allowance = period::allowance(&spending, now_ms);
     Ok(Some(KeyUsage {
-        usage,
+        usage: Credits(spending.used),
         daily: since(LimitReset::Daily)?,
         weekly: since(LimitReset::Weekly)?,
         monthly: since(LimitReset::Monthly)?,
-        limit_remaining: allowance.remaining.map(Credits),
+        limit_remaining: allowance.period_remaining.map(Credits),
+        total_remaining: allowance.total_remaining.map(Credits),
     }))
 }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::notices::{Threshold, balance_moved};
-use super::{Context, Outcome, exactly_one, limit_of, refuse};
+use super::{Context, Outcome, exactly_one, refuse, spending_of};
 use crate::ledger::errors::ChargeError;
-use crate::ledger::period::{self, Allowance};
+use crate::ledger::period::{self, Allowance, Spending};
 use crate::ledger::types::{
-    AccountId, Charged, Credits, CutBy, KeyId, KeyLimit, MeterId, MeterState, Purged,
+    AccountId, Charged, Credits, CutBy, KeyId, MeterId, MeterState, Purged,
 };
 
 /// A meter about to be charged, with what its account and key can pay.
@@ -20,9 +20,7 @@ struct Payer {
     credits_per_token: i64,
     balance: i64,
     threshold: Threshold,
-    limit: Option<KeyLimit>,
-    period_start_ms: i64,
-    period_used: i64,
+    spending: Spending,
 }
 
 /// The longest prefix of groups that can be paid.
@@ -49,9 +47,8 @@ pub(crate) fn charge(
     if payer.state != MeterState::Open {
         return refuse(ChargeError::MeterClosed);
     }
-    let allowance =
-        period::allowance(payer.limit, payer.period_start_ms, payer.period_used, context.now_ms);
-    let (funds, binding) = match allowance.remaining {
+    let allowance = period::allowance(&payer.spending, context.now_ms);
+    let (funds, binding) = match allowance.remaining() {
         Some(remaining) if remaining < payer.balance => (remaining, CutBy::KeyLimit),
         _ => (payer.balance, CutBy::Balance),
     };
@@ -79,8 +76,8 @@ pub(crate) fn charge(
 fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
     conn.prepare_cached(
         "SELECT m.state,m.account_id,m.key_id,m.credits_per_token,a.balance,
-           k.limit_credits,k.limit_reset,k.period_start_ms,k.period_used,
-           a.notice_below,a.noticed_ms IS NOT NULL
+           k.limit_credits,k.limit_reset,k.total_limit_credits,k.period_start_ms,k.period_used,
+           k.used,a.notice_below,a.noticed_ms IS NOT NULL
          FROM meter m JOIN account a ON a.id=m.account_id JOIN api_key k ON k.id=m.key_id
          WHERE m.id=?1",
     )?
@@ -91,10 +88,8 @@ fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
             key: row.get(2)?,
             credits_per_token: row.get(3)?,
             balance: row.get(4)?,
-            limit: limit_of(row, 5)?,
-            period_start_ms: row.get(7)?,
-            period_used: row.get(8)?,
-            threshold: Threshold { below: row.get(9)?, told: row.get(10)? },
+            spending: spending_of(row, 5)?,
+            threshold: Threshold { below: row.get(11)?, told: row.get(12)? },
         })
     })
     .optional()
@@ -139,7 +134,8 @@ fn debit(
         .conn
         .prepare_cached(
             "UPDATE api_key SET period_start_ms=?2,period_used=?3,used=used+?4
-             WHERE id=?1 AND (limit_credits IS NULL OR ?3<=limit_credits)",
+             WHERE id=?1 AND (limit_credits IS NULL OR ?3<=limit_credits)
+               AND (total_limit_credits IS NULL OR used+?4<=total_limit_credits)",
         )?
         .execute(params![payer.key, allowance.start_ms, period_used, paid.cost])
         .and_then(exactly_one)?;

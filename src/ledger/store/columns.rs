@@ -4,7 +4,10 @@ use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
 use crate::ledger::sales::{RefundId, RefundState, TopupId, TopupState};
-use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState, NoticeId};
+use crate::ledger::scopes::{Role, Scopes};
+use crate::ledger::types::{
+    AccountId, Credits, KeyId, LimitReset, MeterId, MeterState, NoticeId, UserId,
+};
 use crate::money::Fils;
 
 macro_rules! integer_column {
@@ -21,7 +24,7 @@ macro_rules! integer_column {
         }
     )*};
 }
-integer_column!(AccountId, Credits, Fils, KeyId, NoticeId);
+integer_column!(AccountId, Credits, Fils, KeyId, NoticeId, UserId);
 
 macro_rules! word_column {
     ($name:ident: $($variant:ident = $word:literal),*) => {
@@ -41,10 +44,23 @@ macro_rules! word_column {
     };
 }
 word_column!(LimitReset: Daily = "daily", Weekly = "weekly", Monthly = "monthly");
+word_column!(Role: Owner = "owner", Member = "member", Operator = "operator");
 word_column!(MeterState: Open = "open", Closed = "closed", Reversed = "reversed");
 word_column!(TopupState: Created = "created", Pending = "pending", Paid = "paid",
     Failed = "failed", Expired = "expired", Cancelled = "cancelled");
 word_column!(RefundState: Pending = "pending", Done = "done", Failed = "failed");
+
+impl ToSql for Scopes {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.to_string().into())
+    }
+}
+
+impl FromSql for Scopes {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(|error| FromSqlError::Other(Box::new(error)))
+    }
+}
 
 /// A blob of a known length: ids, hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

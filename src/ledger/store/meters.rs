@@ -6,7 +6,7 @@ use super::accounts::team;
 use super::journal::{HOUSE_SPENT, Movement, Reversed, append};
 use super::{
     Context, MAX_RATE, Outcome, TransferKind, check_amount, check_text, exactly_one, forget_ids,
-    ids_by_choice, limit_of, refuse, shortened,
+    ids_by_choice, refuse, shortened, spending_of,
 };
 use crate::ledger::errors::{CloseError, Invalid, OpenError};
 use crate::ledger::hash;
@@ -33,18 +33,22 @@ pub(crate) fn open_meter(
     let key = context
         .conn
         .prepare_cached(
-            "SELECT revoked_ms IS NOT NULL,limit_credits,limit_reset,period_start_ms,period_used
+            "SELECT revoked_ms IS NOT NULL,expires_ms,limit_credits,limit_reset,
+               total_limit_credits,period_start_ms,period_used,used
              FROM api_key WHERE id=?1 AND account_id=?2",
         )?
         .query_row(params![request.key, request.account], |row| {
-            Ok((row.get::<_, bool>(0)?, limit_of(row, 1)?, row.get(3)?, row.get(4)?))
+            Ok((row.get::<_, bool>(0)?, row.get::<_, Option<i64>>(1)?, spending_of(row, 2)?))
         })
         .optional()?;
-    let Some((revoked, limit, period_start_ms, period_used)) = key else {
+    let Some((revoked, expires_ms, spending)) = key else {
         return refuse(OpenError::UnknownKey);
     };
     if revoked {
         return refuse(OpenError::KeyRevoked);
+    }
+    if expires_ms.is_some_and(|expires_ms| expires_ms <= context.now_ms) {
+        return refuse(OpenError::KeyExpired);
     }
     if team.closed {
         return refuse(OpenError::AccountClosed);
@@ -60,11 +64,11 @@ pub(crate) fn open_meter(
     if team.balance < needed {
         return refuse(OpenError::Insufficient { needed, balance: team.balance });
     }
-    let allowance = period::allowance(limit, period_start_ms, period_used, context.now_ms);
-    if let Some(remaining) = allowance.remaining.map(Credits)
+    let allowance = period::allowance(&spending, context.now_ms);
+    if let Some(remaining) = allowance.remaining().map(Credits)
         && remaining < needed
     {
-        let resets_ms = allowance.resets_ms;
+        let resets_ms = allowance.resets_ms_for(needed.0);
         return refuse(OpenError::KeyLimit { needed, remaining, resets_ms });
     }
     insert(context, meter, request, allowance.start_ms)?;

@@ -14,11 +14,13 @@ mod journal;
 mod meters;
 mod notices;
 mod refunds;
+mod sessions;
 mod topups;
+mod users;
 mod vouchers;
 
 pub(crate) use accounts::{close_account, create_account, set_frozen, set_plan};
-pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key};
+pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key, spending_of};
 use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
@@ -29,10 +31,12 @@ pub(crate) use notices::{NewTry, notice_tried, set_notice};
 pub(crate) use refunds::{
     NewRefund, SELECT as SELECT_REFUND, begin_refund, finish_refund, refund_info,
 };
+pub(crate) use sessions::{accept_invitation, end_session, invite, start_session};
 pub(crate) use topups::{
     SELECT as SELECT_TOPUP, create_topup, pay_topup, record_event, topup, topup_checked,
     topup_info, topup_of_order, topup_started,
 };
+pub(crate) use users::{create_user, disable_user, set_role};
 pub(crate) use vouchers::{
     MAX_COUNT as MAX_VOUCHERS, NewBatch, SELECT as SELECT_BATCH, batch_info, create_vouchers,
     redeem_voucher, void_vouchers,

@@ -98,7 +98,10 @@ pub(super) fn check_sum(conn: &Connection, report: &mut VerifyReport) -> rusqlit
 pub(super) fn check_keys(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(
         "SELECT k.id,k.used,k.period_used,coalesce(sum(m.used),0),
-           coalesce(sum(iif(m.period_start_ms=k.period_start_ms,m.period_used,0)),0)
+           coalesce(sum(iif(m.period_start_ms=k.period_start_ms,m.period_used,0)),0),
+           k.total_limit_credits,k.limit_credits,
+           k.user_id IS NULL OR EXISTS(SELECT 1 FROM user u
+             WHERE u.id=k.user_id AND u.account_id=k.account_id)
          FROM api_key k LEFT JOIN meter m ON m.key_id=k.id AND m.state<>'reversed'
          GROUP BY k.id ORDER BY k.id",
     )?;
@@ -115,6 +118,18 @@ pub(super) fn check_keys(conn: &Connection, report: &mut VerifyReport) -> rusqli
         if period_used != meters_in_period {
             let what = format!("used {period_used} in its period, its meters {meters_in_period}");
             report.found(Invariant::KeyUsage, &place, what);
+        }
+        // Both limits are fixed when a key is made, each charge stays below them, and a reversal
+        // only lowers what was used.
+        let limits: [Option<i64>; 2] = [row.get(5)?, row.get(6)?];
+        for (used, limit) in [used, period_used].into_iter().zip(limits) {
+            if let Some(limit) = limit.filter(|limit| used > *limit) {
+                let what = format!("used {used} and its limit is {limit}");
+                report.found(Invariant::KeyUsage, &place, what);
+            }
+        }
+        if !row.get::<_, bool>(7)? {
+            report.found(Invariant::KeyUsage, &place, "its maker belongs to another account");
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, header};
 use mizan::api::{self, OperatorKey};
-use mizan::ledger::{PublicKey, Receipt, check_receipt};
+use mizan::ledger::{NewKeyRequest, PublicKey, Receipt, check_receipt};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -48,7 +48,8 @@ async fn a_receipt_is_checked_with_what_the_server_publishes() {
     assert!(forged != receipt.text && check_receipt(&forged, &key).is_err());
 
     let other = server.ledger.create_account("others", "default", "test").wait().unwrap();
-    let theirs = server.ledger.create_key(other, "theirs", None, "test").wait().unwrap();
+    let theirs =
+        server.ledger.create_key(NewKeyRequest::new(other, "theirs"), "test").wait().unwrap();
     for (key, status) in [(theirs.secret.as_str(), 404), ("mz-nobody", 401)] {
         let request = Request::get(&path)
             .header(header::AUTHORIZATION, format!("Bearer {key}"))

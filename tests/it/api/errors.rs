@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use mizan::ledger::NewKeyRequest;
 use serde_json::{Value, json};
 
 use super::{CHAT, COMPLETIONS, chat, completion};
@@ -164,7 +165,11 @@ async fn keys_are_needed_and_checked() {
     check(&server.send(request).await, 401, INVALID, code, None);
 
     // A revoked key is refused at once, a closed account's key too.
-    let other = server.ledger.create_key(server.account, "second", None, "test").wait().unwrap();
+    let other = server
+        .ledger
+        .create_key(NewKeyRequest::new(server.account, "second"), "test")
+        .wait()
+        .unwrap();
     let with_key = |secret: &str| {
         Request::get("/v1/models")
             .header("authorization", format!("Bearer {secret}"))

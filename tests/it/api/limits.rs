@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 use axum::http::{Method, Request, header};
-use mizan::ledger::Clock;
+use mizan::ledger::{Clock, NewKeyRequest};
 use serde_json::{Value, json};
 
 use super::errors::check;
@@ -140,7 +140,8 @@ async fn accounts_have_their_own_limits_and_their_keys_share_them() {
     assert_eq!(status(&other).await, 200);
     // An account whose plan has left the file has the default one.
     let odd = server.ledger.create_account("odd", "gone", "test").wait().unwrap();
-    let odd = server.ledger.create_key(odd, "odd", None, "test").wait().unwrap().secret;
+    let odd =
+        server.ledger.create_key(NewKeyRequest::new(odd, "odd"), "test").wait().unwrap().secret;
     assert_eq!((status(&odd).await, status(&odd).await, status(&odd).await), (200, 200, 429));
 }
 

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use mizan::ledger::NewKeyRequest;
 use serde_json::{Value, json};
 
 use super::{CHAT, chat};
@@ -74,7 +75,7 @@ async fn a_generation_can_be_fetched_by_its_own_account_only() {
     assert_eq!(server.get(&format!("/api/v1/generations/{bare}")).await.json(), generation);
 
     let other = server.ledger.create_account("others", "default", "test").wait().unwrap();
-    let key = server.ledger.create_key(other, "theirs", None, "test").wait().unwrap();
+    let key = server.ledger.create_key(NewKeyRequest::new(other, "theirs"), "test").wait().unwrap();
     let request = Request::get(format!("/api/v1/generations/{id}"))
         .header("authorization", format!("Bearer {}", key.secret))
         .body(Body::empty())

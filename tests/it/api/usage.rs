@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use mizan::api::{self, OperatorKey};
+use mizan::ledger::NewKeyRequest;
 use serde_json::{Value, json};
 
 use super::{CHAT, chat};
@@ -120,7 +121,8 @@ async fn the_log_tells_each_request_and_goes_on() {
 #[tokio::test]
 async fn tables_are_csv_that_spreadsheets_can_not_misread() {
     let server = used().await;
-    let key = server.ledger.create_key(server.account, "=cmd|' /C x'!A0", None, "test");
+    let key =
+        server.ledger.create_key(NewKeyRequest::new(server.account, "=cmd|' /C x'!A0"), "test");
     let secret = key.wait().unwrap().secret;
     let request = Request::post(CHAT)
         .header(header::AUTHORIZATION, format!("Bearer {secret}"))

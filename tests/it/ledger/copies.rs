@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use mizan::ledger::{
-    BackupError, Credits, Ledger, LedgerError, LedgerOptions, Replaced, Restore, RestoreError,
-    ServerKeys, backup, verify_file,
+    BackupError, Credits, Ledger, LedgerError, LedgerOptions, NewKeyRequest, Replaced, Restore,
+    RestoreError, ServerKeys, backup, verify_file,
 };
 use rusqlite::Connection;
 
@@ -52,7 +52,7 @@ fn a_busy_writer_and_its_backups_do_not_wait_for_each_other() {
     let ledger = Ledger::open(&path, LedgerOptions::default()).unwrap();
     let account = ledger.create_account("alice", "default", "test").wait().unwrap();
     ledger.grant(account, Credits(1_000_000), "why", "test").wait().unwrap();
-    let key = ledger.create_key(account, "key", None, "test").wait().unwrap().id;
+    let key = ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().unwrap().id;
     let writing = AtomicBool::new(true);
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use mizan::ledger::{Credits, Ledger, LedgerOptions, MeterId, MeterState};
+use mizan::ledger::{Credits, Ledger, LedgerOptions, MeterId, MeterState, NewKeyRequest};
 
 use super::{open, request, singles};
 use crate::support::random::Random;
@@ -116,7 +116,7 @@ fn the_process_that_is_killed() {
     }
     let account = ledger.accounts().unwrap()[0].id;
     ledger.grant(account, Credits(1_000_000), "why", "test").wait().unwrap();
-    let key = ledger.create_key(account, "key", None, "test").wait().unwrap().id;
+    let key = ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().unwrap().id;
     thread::scope(|scope| {
         for seed in 0..THREADS {
             let ledger = &ledger;

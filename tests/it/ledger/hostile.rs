@@ -2,7 +2,7 @@
 
 use mizan::ledger::{
     AccountError, AccountId, Credits, GrantError, KeyError, KeyId, KeyLimit, Ledger, LedgerError,
-    OpenError, Unavailable,
+    NewKeyRequest, OpenError, Unavailable,
 };
 use rusqlite::Connection;
 
@@ -99,7 +99,9 @@ fn arguments_out_of_bounds_are_refused_and_change_nothing() {
         let grant = ledger.grant(account, Credits(credits), "why", "test").wait();
         assert!(matches!(grant, Err(GrantError::Invalid(_))), "{credits}: {grant:?}");
         let limit = Some(KeyLimit { credits: Credits(credits), reset: None });
-        let key = ledger.create_key(account, "key", limit, "test").wait();
+        let key = ledger
+            .create_key(NewKeyRequest { limit, ..NewKeyRequest::new(account, "key") }, "test")
+            .wait();
         assert!(matches!(key, Err(KeyError::Invalid(_))), "{credits}: {key:?}");
         let meter = open(ledger, request(account, KeyId(1), credits));
         assert!(matches!(meter, Err(OpenError::Invalid(_))), "{credits}: {meter:?}");
@@ -110,7 +112,7 @@ fn arguments_out_of_bounds_are_refused_and_change_nothing() {
         assert!(matches!(named, Err(AccountError::Invalid(_))), "{text:.20}");
         let plan = ledger.create_account("new", text, "test").wait();
         assert!(matches!(plan, Err(AccountError::Invalid(_))), "{text:.20}");
-        let label = ledger.create_key(account, text, None, "test").wait();
+        let label = ledger.create_key(NewKeyRequest::new(account, text), "test").wait();
         assert!(matches!(label, Err(KeyError::Invalid(_))), "{text:.20}");
         let actor = ledger.revoke_key(KeyId(1), text).wait();
         assert!(matches!(actor, Err(KeyError::Invalid(_))), "{text:.20}");
@@ -136,7 +138,7 @@ fn the_houses_accounts_are_not_teams() {
     for house in [1, 2, 3, 999].map(AccountId) {
         let grant = books.ledger.grant(house, Credits(1), "why", "test").wait();
         assert_eq!(grant, Err(GrantError::UnknownAccount(house)));
-        let key = books.ledger.create_key(house, "key", None, "test").wait();
+        let key = books.ledger.create_key(NewKeyRequest::new(house, "key"), "test").wait();
         assert_eq!(key.map(|key| key.id), Err(KeyError::UnknownAccount(house)));
         let close = books.ledger.close_account(house, "test").wait();
         assert_eq!(close, Err(AccountError::UnknownAccount(house)));

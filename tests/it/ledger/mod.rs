@@ -6,6 +6,7 @@ mod copies;
 mod crash;
 mod exports;
 mod hostile;
+mod keys;
 mod limits;
 mod migrations;
 mod model;
@@ -19,6 +20,7 @@ mod script;
 mod simulation;
 mod tampering;
 mod usage;
+mod users;
 mod watch;
 
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use mizan::ledger::{
     AccountId, Clock, Credits, KeyId, KeyLimit, Ledger, LedgerOptions, MeterId, MeterRequest,
-    OpenError,
+    NewKeyRequest, OpenError,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -76,7 +78,11 @@ impl Books {
     }
 
     fn key(&self, account: AccountId, limit: Option<KeyLimit>) -> KeyId {
-        self.ledger.create_key(account, "key", limit, "test").wait().unwrap().id
+        self.key_like(NewKeyRequest { limit, ..NewKeyRequest::new(account, "key") })
+    }
+
+    fn key_like(&self, request: NewKeyRequest) -> KeyId {
+        self.ledger.create_key(request, "test").wait().unwrap().id
     }
 
     fn balance(&self, account: AccountId) -> i64 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use mizan::ledger::{
     AccountId, ChargeError, Charged, CloseError, Closed, Credits, CutBy, GrantError, KeyId,
-    KeyLimit, LimitReset, MeterId, MeterRequest, MeterState, OpenError,
+    LimitReset, MeterId, MeterRequest, MeterState, NewKeyRequest, OpenError,
 };
 
 use super::{DAY_MS, MARCH};
@@ -29,7 +29,7 @@ pub(super) struct Account {
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) account: AccountId,
-    pub(super) limit: Option<KeyLimit>,
+    pub(super) request: NewKeyRequest,
     pub(super) revoked: bool,
     /// The latest period that was charged in, at first the one it was made in.
     latest: i64,
@@ -65,27 +65,37 @@ impl Model {
         self.accounts[&account].granted - used
     }
 
-    /// What the key's limit leaves, and the period it is counted in.
+    /// What the key's limits leave, and the period that one of them is counted in.
     fn remaining(&self, id: KeyId, now_ms: i64) -> (Option<i64>, i64) {
         let key = &self.keys[&id];
-        let Some(limit) = key.limit else { return (None, 0) };
-        let period = limit.reset.map_or(0, |reset| key.latest.max(period_start(reset, now_ms)));
         let kept = |meter: &&Meter| meter.request.key == id && meter.state != MeterState::Reversed;
-        let charges = self.meters.values().filter(kept).flat_map(|meter| &meter.charges);
-        let used: i64 = charges.filter(|(then, _)| *then == period).map(|(_, cost)| cost).sum();
-        (Some(limit.credits.0 - used), period)
+        let charges = || self.meters.values().filter(kept).flat_map(|meter| &meter.charges);
+        let total: i64 = charges().map(|(_, cost)| cost).sum();
+        let total_left = key.request.total_limit.map(|limit| limit.0 - total);
+        let Some(limit) = key.request.limit else { return (total_left, 0) };
+        let period = limit.reset.map_or(0, |reset| key.latest.max(period_start(reset, now_ms)));
+        let used: i64 = charges().filter(|(then, _)| *then == period).map(|(_, cost)| cost).sum();
+        let left = limit.credits.0 - used;
+        (Some(total_left.map_or(left, |total_left| total_left.min(left))), period)
     }
 
-    pub(super) fn create_key(
-        &mut self,
-        id: KeyId,
-        account: AccountId,
-        limit: Option<KeyLimit>,
-        now_ms: i64,
-    ) {
-        let reset = limit.and_then(|limit| limit.reset);
+    /// Whether waiting can not help: the limit of the key's life does not leave `needed`.
+    fn is_spent(&self, id: KeyId, needed: Credits) -> bool {
+        let total = self.keys[&id].request.total_limit;
+        total.is_some_and(|total| {
+            let kept = self
+                .meters
+                .values()
+                .filter(|meter| meter.request.key == id && meter.state != MeterState::Reversed);
+            total.0 - kept.map(Meter::used).sum::<i64>() < needed.0
+        })
+    }
+
+    pub(super) fn create_key(&mut self, id: KeyId, request: NewKeyRequest, now_ms: i64) {
+        let reset = request.limit.and_then(|limit| limit.reset);
         let latest = reset.map_or(0, |reset| period_start(reset, now_ms));
-        self.keys.insert(id, Key { account, limit, revoked: false, latest });
+        let account = request.account;
+        self.keys.insert(id, Key { account, request, revoked: false, latest });
     }
 
     pub(super) fn grant(
@@ -121,6 +131,9 @@ impl Model {
         if key.revoked {
             return Err(OpenError::KeyRevoked);
         }
+        if key.request.expires_ms.is_some_and(|expires_ms| now_ms >= expires_ms) {
+            return Err(OpenError::KeyExpired);
+        }
         if self.accounts[&request.account].closed {
             return Err(OpenError::AccountClosed);
         }
@@ -147,7 +160,8 @@ impl Model {
         let (remaining, period) = self.remaining(request.key, now_ms);
         match remaining.map(Credits) {
             Some(remaining) if remaining < needed => {
-                let reset = key.limit.and_then(|limit| limit.reset);
+                let reset = key.request.limit.and_then(|limit| limit.reset);
+                let reset = reset.filter(|_| !self.is_spent(request.key, needed));
                 let resets_ms = reset.map(|reset| period_end(reset, period));
                 Err(OpenError::KeyLimit { needed, remaining, resets_ms })
             }

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use mizan::ledger::{
-    Credits, KeyId, KeyLimit, Ledger, LedgerOptions, LimitReset, MeterState, verify_file,
+    Credits, KeyId, KeyLimit, Ledger, LedgerOptions, LimitReset, MeterState, NewKeyRequest,
+    verify_file,
 };
 
 use super::{Books, MARCH, open, request, singles};
@@ -16,7 +17,14 @@ fn a_key_is_found_by_its_secret_alone() {
     let books = Books::new();
     let account = books.account("alice", 10);
     let limit = KeyLimit { credits: Credits(5), reset: Some(LimitReset::Weekly) };
-    let key = books.ledger.create_key(account, "laptop", Some(limit), "test").wait().unwrap();
+    let key = books
+        .ledger
+        .create_key(
+            NewKeyRequest { limit: Some(limit), ..NewKeyRequest::new(account, "laptop") },
+            "test",
+        )
+        .wait()
+        .unwrap();
     let found = books.ledger.find_key(&key.secret).unwrap().unwrap();
     assert_eq!((found.id, found.account, found.limit), (key.id, account, Some(limit)));
     assert_eq!((found.account_name.as_str(), found.label.as_str()), ("alice", "laptop"));
@@ -88,7 +96,7 @@ fn old_ids_go_by_themselves() {
     let ledger = Ledger::open(&path, options()).unwrap();
     let account = ledger.create_account("alice", "default", "test").wait().unwrap();
     ledger.grant(account, Credits(1_000), "why", "test").wait().unwrap();
-    let key = ledger.create_key(account, "key", None, "test").wait().unwrap().id;
+    let key = ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().unwrap().id;
     let meters: Vec<_> =
         (0..100).map(|_| open(&ledger, request(account, key, 1)).unwrap()).collect();
     for meter in &meters {
@@ -125,7 +133,7 @@ fn readers_and_the_writer_do_not_meet() {
     let ledger = Ledger::open(&path, options).unwrap();
     let account = ledger.create_account("alice", "default", "test").wait().unwrap();
     ledger.grant(account, Credits(1_000_000), "why", "test").wait().unwrap();
-    let key = ledger.create_key(account, "key", None, "test").wait().unwrap();
+    let key = ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().unwrap();
     let writing = AtomicBool::new(true);
     thread::scope(|scope| {
         for _ in 0..64 {

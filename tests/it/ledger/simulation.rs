@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use mizan::ledger::{
     AccountId, Credits, KeyId, KeyLimit, LimitReset, MeterId, MeterRequest, MeterState,
+    NewKeyRequest,
 };
 
 use super::model::{Account, Model};
@@ -127,9 +128,15 @@ impl Simulation {
         let credits = Credits(i64::try_from(self.random.below(40)).unwrap());
         let limit = KeyLimit { credits, reset: self.random.pick(&resets) };
         let limit = Some(limit).filter(|_| self.random.below(4) > 0);
-        let key = self.books().key(account, limit);
-        self.log.lines.push(format!("key {key} of {account} {limit:?}"));
-        self.model.create_key(key, account, limit, self.now_ms);
+        let total = Credits(i64::try_from(self.random.below(80)).unwrap());
+        let total_limit = Some(total).filter(|_| self.random.below(3) == 0);
+        let life = self.random.pick(&[1, DAY_MS, 30 * DAY_MS]);
+        let expires_ms = Some(self.now_ms + life).filter(|_| self.random.below(4) == 0);
+        let request =
+            NewKeyRequest { limit, total_limit, expires_ms, ..NewKeyRequest::new(account, "key") };
+        let key = self.books().key_like(request.clone());
+        self.log.lines.push(format!("key {key} {request:?}"));
+        self.model.create_key(key, request, self.now_ms);
     }
 
     pub(super) fn grant(&mut self) {

@@ -157,7 +157,15 @@ fn a_changed_key() {
 #[test]
 fn a_value_no_constraint_allows() {
     check("UPDATE account SET credited=1 WHERE id=1", Invariant::Storage, "database");
-    check("UPDATE api_key SET limit_credits=-1 WHERE id=1", Invariant::Storage, "database");
+    check("UPDATE api_key SET scopes='' WHERE id=1", Invariant::Storage, "database");
+}
+
+#[test]
+fn a_key_that_passed_its_limits() {
+    for column in ["limit_credits", "total_limit_credits"] {
+        let sql = format!("UPDATE api_key SET {column}=1 WHERE id=1");
+        check(&sql, Invariant::KeyUsage, "key 1");
+    }
 }
 
 /// Whoever can write the file can rewrite a hash too, but not only one.

@@ -1,8 +1,8 @@
 //! Usage and the request log: sums that agree with the balance, pages without gaps.
 
 use mizan::ledger::{
-    BadCursor, Credits, GenerationPage, GenerationQuery, KeyId, Ledger, MeterId, MeterState, Usage,
-    UsageBy, UsageError, UsageQuery, UsageSums,
+    BadCursor, Credits, GenerationPage, GenerationQuery, KeyId, Ledger, MeterId, MeterState,
+    NewKeyRequest, Usage, UsageBy, UsageError, UsageQuery, UsageSums,
 };
 
 use super::{Books, DAY_MS, Ending, MARCH, open, request, singles};
@@ -35,9 +35,11 @@ fn lines(usage: &Usage) -> Vec<String> {
 fn usage_adds_up_to_what_the_balance_lacks() {
     let books = Books::new();
     let (alice, bob) = (books.account("alice", 1_000), books.account("bob", 1_000));
-    let key = books.ledger.create_key(alice, "laptop", None, "test").wait().unwrap().id;
-    let other = books.ledger.create_key(alice, "server", None, "test").wait().unwrap().id;
-    let bobs = books.ledger.create_key(bob, "bob's", None, "test").wait().unwrap().id;
+    let key =
+        books.ledger.create_key(NewKeyRequest::new(alice, "laptop"), "test").wait().unwrap().id;
+    let other =
+        books.ledger.create_key(NewKeyRequest::new(alice, "server"), "test").wait().unwrap().id;
+    let bobs = books.ledger.create_key(NewKeyRequest::new(bob, "bob's"), "test").wait().unwrap().id;
     books.used_meter(alice, key, 3, Ending::Closed);
     books.used_meter(alice, other, 4, Ending::Reversed);
     books.set_clock(MARCH + DAY_MS - 1);

@@ -16,7 +16,7 @@ use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
-    SystemClock,
+    NewKeyRequest, Scopes, SystemClock,
 };
 use mizan::payments::PaymentProvider;
 use mizan::registry::{LoadedModel, Registry};
@@ -68,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) credits: i64,
     pub(crate) bounds: Bounds,
     pub(crate) key_limit: Option<i64>,
+    /// What the account's key may do.
+    pub(crate) scopes: Scopes,
     /// Ways to pay.
     pub(crate) providers: Vec<Arc<dyn PaymentProvider>>,
     /// Lines of `[server]`.
@@ -84,6 +86,7 @@ impl Setup {
             credits: 5_000,
             bounds: Bounds::default(),
             key_limit: None,
+            scopes: NewKeyRequest::DEFAULT_SCOPES,
             providers: Vec::new(),
             settings: "",
             plan: "",
@@ -144,7 +147,18 @@ impl Server {
         }
         let limit =
             setup.key_limit.map(|credits| KeyLimit { credits: Credits(credits), reset: None });
-        let key = ledger.create_key(account, "first", limit, "test").wait().unwrap().secret;
+        let key = ledger
+            .create_key(
+                NewKeyRequest {
+                    limit,
+                    scopes: setup.scopes,
+                    ..NewKeyRequest::new(account, "first")
+                },
+                "test",
+            )
+            .wait()
+            .unwrap()
+            .secret;
 
         let mut controls = Vec::new();
         let models = [STANDARD, PREMIUM].map(|id| {
@@ -200,7 +214,7 @@ impl Server {
                 id
             }
         };
-        self.ledger.create_key(id, "further", None, "test").wait().unwrap()
+        self.ledger.create_key(NewKeyRequest::new(id, "further"), "test").wait().unwrap()
     }
 
     /// Lets the models say the script's first `tokens` tokens.

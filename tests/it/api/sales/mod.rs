@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use mizan::ledger::Scopes;
 use mizan::payments::{Manual, PaymentProvider};
 use serde_json::{Value, json};
 
@@ -41,7 +42,8 @@ impl Shop {
             Arc::new(provider.my_fatoorah(timeout)),
             Arc::new(Manual::new(INSTRUCTIONS)),
         ];
-        let setup = Setup { credits: 0, providers, ..Setup::saying(&["a", "b", "c"]) };
+        let scopes = Scopes::ALL;
+        let setup = Setup { credits: 0, scopes, providers, ..Setup::saying(&["a", "b", "c"]) };
         Self { server: Server::start(setup), provider }
     }
 

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use mizan::ledger::{NewKeyRequest, Scopes};
 use serde_json::json;
 
 use super::super::{CHAT, chat};
@@ -72,7 +73,10 @@ async fn an_order_is_its_accounts_alone() {
     let shop = Shop::open();
     let order = shop.order("tap").await;
     let path = format!("/api/v1/topups/{}", order["id"].as_str().unwrap());
-    let other = shop.server.key_of("others").secret;
+    let ledger = &shop.server.ledger;
+    let account = ledger.create_account("others", "default", "test").wait().unwrap();
+    let key = NewKeyRequest { scopes: Scopes::ALL, ..NewKeyRequest::new(account, "theirs") };
+    let other = ledger.create_key(key, "test").wait().unwrap().secret;
     let request = |path: &str| {
         let request = Request::get(path).header("authorization", format!("Bearer {other}"));
         request.body(Body::empty()).unwrap()
