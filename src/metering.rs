@@ -48,10 +48,22 @@ pub struct Paid {
 impl Meter {
     /// Opens a meter, or says why the request is refused. Nothing is held on the balance.
     pub async fn open(ledger: &Ledger, request: MeterRequest) -> Result<Self, OpenError> {
-        let streamed = request.streamed;
-        let id = ledger.open_meter(request).await?;
-        let ledger = ledger.clone();
-        Ok(Self { ledger, id, streamed, tokens: 0, exhausted: false, settled: false })
+        let mut meter = Self {
+            ledger: ledger.clone(),
+            id: ledger.fresh_meter(),
+            streamed: request.streamed,
+            tokens: 0,
+            exhausted: false,
+            settled: false,
+        };
+        // From here on a caller that gives up waiting drops a meter, which reverses itself.
+        match ledger.open_meter_as(meter.id, request).await {
+            Ok(_) => Ok(meter),
+            Err(refused) => {
+                meter.settled = true;
+                Err(refused)
+            }
+        }
     }
 
     /// The meter's name in the ledger, and the generation's on the wire.
@@ -183,10 +195,42 @@ fn paid_prefix<'a>(pieces: impl Iterator<Item = &'a [u32]>, groups: usize) -> us
 
 #[cfg(test)]
 mod tests {
-    use super::paid_prefix;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::ledger::NewKeyRequest;
 
     fn check(pieces: &[&[u32]], groups: usize, expected: usize) {
         assert_eq!(paid_prefix(pieces.iter().copied(), groups), expected, "{pieces:?} {groups}");
+    }
+
+    /// A caller that is gone before the meter is open leaves none open.
+    #[test]
+    fn a_meter_that_nobody_waits_for_is_reversed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db"), Default::default()).unwrap();
+        let account = ledger.create_account("alice", "default", "test").wait().unwrap();
+        ledger.grant(account, Credits(10), "why", "test").wait().unwrap();
+        let key = ledger.create_key(NewKeyRequest::new(account, "key"), "test").wait().unwrap().id;
+        for request in 0..50 {
+            let request = MeterRequest {
+                account,
+                key,
+                model: "model".to_owned(),
+                model_digest: [0; 32],
+                credits_per_token: 1,
+                streamed: request % 2 == 0,
+                input_tokens: 1,
+                idempotency_key: None,
+                body_hash: [0; 32],
+            };
+            let opening = pin!(Meter::open(&ledger, request));
+            let _ = opening.poll(&mut Context::from_waker(Waker::noop()));
+        }
+        ledger.purge_ids(0).wait().unwrap();
+        let report = ledger.verify().unwrap();
+        assert_eq!((report.meters, report.open_meters), (50, 0), "{report:?}");
     }
 
     #[test]

@@ -236,6 +236,7 @@ CREATE TABLE payment_event(
   topup_id BLOB REFERENCES topup,
   raw BLOB NOT NULL, verdict TEXT NOT NULL, received_ms INTEGER NOT NULL,
   PRIMARY KEY(provider,event_key)) STRICT;
+CREATE INDEX payment_event_topup ON payment_event(topup_id);
 CREATE TRIGGER payment_event_no_update BEFORE UPDATE ON payment_event
   BEGIN SELECT RAISE(ABORT,'append-only'); END;
 CREATE TRIGGER payment_event_no_delete BEFORE DELETE ON payment_event

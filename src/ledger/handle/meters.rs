@@ -9,9 +9,23 @@ use crate::ledger::{
 };
 
 impl Ledger {
+    /// A name for a meter that is to be opened with [`Ledger::open_meter_as`].
+    pub fn fresh_meter(&self) -> MeterId {
+        MeterId(keys::fresh_id(bounded_ms(&*self.inner.clock)))
+    }
+
     /// Opens a meter if the balance and the key's limit can pay one token. Nothing is held.
     pub fn open_meter(&self, request: MeterRequest) -> Reply<Result<MeterId, OpenError>> {
-        let meter = MeterId(keys::fresh_id(bounded_ms(&*self.inner.clock)));
+        self.open_meter_as(self.fresh_meter(), request)
+    }
+
+    /// Opens a meter under a name that the caller knows before it is answered. Who does not wait
+    /// for the answer can so reverse it: commands are run in the order they are given.
+    pub fn open_meter_as(
+        &self,
+        meter: MeterId,
+        request: MeterRequest,
+    ) -> Reply<Result<MeterId, OpenError>> {
         self.submit(Durability::Kill, Admission::New, move |context| {
             store::open_meter(context, meter, &request)
         })

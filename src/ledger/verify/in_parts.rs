@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::{Invariant, Span, VerifyReport, accounts, journal, meters};
+use super::{Invariant, Span, VerifyReport, accounts, journal, meters, sales};
 use crate::ledger::errors::LedgerError;
 use crate::ledger::reader::Readers;
 
@@ -49,7 +49,15 @@ pub(in crate::ledger) fn in_parts(
             first += PART;
         }
     }
-    for check in [accounts::check, accounts::check_sum, accounts::check_keys] {
+    for check in [
+        sales::check_topups,
+        sales::check_refunds,
+        sales::check_vouchers,
+        sales::check_sources,
+        accounts::check,
+        accounts::check_sum,
+        accounts::check_keys,
+    ] {
         if !part(&check)? {
             return Ok(None);
         }

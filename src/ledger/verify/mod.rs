@@ -7,6 +7,7 @@ mod accounts;
 mod in_parts;
 mod journal;
 mod meters;
+mod sales;
 
 pub(super) use in_parts::in_parts;
 
@@ -34,6 +35,12 @@ pub enum Invariant {
     OpenMeters,
     /// A key has used what its meters used, in its period and ever.
     KeyUsage,
+    /// A paid order has one `topup` and one `payment`, a refund its `refund` and what it ended in,
+    /// each of its amount and with its accounts; nothing else has any; and what is refunded of an
+    /// order is the sum of its refunds.
+    Sales,
+    /// A redeemed voucher has one transfer of its batch's credits, no other has any.
+    Vouchers,
     /// The journal has no gap and its hash chain holds.
     Chain,
     /// SQLite's own structures, constraints and references are sound.
@@ -120,6 +127,10 @@ pub(super) fn everything(conn: &Connection) -> rusqlite::Result<VerifyReport> {
     journal::check_chain(conn, &mut report, Span::ALL)?;
     journal::check_meanings(conn, &mut report, Span::ALL)?;
     meters::check(conn, &mut report, Span::ALL)?;
+    sales::check_topups(conn, &mut report)?;
+    sales::check_refunds(conn, &mut report)?;
+    sales::check_vouchers(conn, &mut report)?;
+    sales::check_sources(conn, &mut report)?;
     accounts::check(conn, &mut report)?;
     accounts::check_sum(conn, &mut report)?;
     accounts::check_keys(conn, &mut report)?;

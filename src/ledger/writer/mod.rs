@@ -5,6 +5,8 @@
 //! when writing fails, nothing of the batch is answered as done and nothing more is written.
 
 mod commit_times;
+#[cfg(test)]
+mod failpoints;
 mod job;
 #[cfg(test)]
 mod tests;
@@ -136,6 +138,8 @@ impl Writer {
 
     /// Runs until told to stop, or until every handle is gone.
     pub(super) fn run(mut self) {
+        #[cfg(test)]
+        failpoints::arm(&self.conn);
         let mut batch = Vec::new();
         loop {
             let received = self.receive(&mut batch);

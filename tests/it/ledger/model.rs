@@ -10,6 +10,7 @@ use mizan::ledger::{
     LimitReset, MeterId, MeterRequest, MeterState, NewKeyRequest, OpenError,
 };
 
+use super::model_sales::Sales;
 use super::{DAY_MS, MARCH};
 
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Model {
     pub(super) accounts: BTreeMap<AccountId, Account>,
     pub(super) keys: BTreeMap<KeyId, Key>,
     pub(super) meters: BTreeMap<MeterId, Meter>,
+    pub(super) sales: Sales,
     grants_once: BTreeMap<String, (AccountId, i64)>,
 }
 
@@ -24,6 +26,7 @@ pub(super) struct Model {
 pub(super) struct Account {
     pub(super) granted: i64,
     pub(super) closed: bool,
+    pub(super) frozen: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -62,7 +65,7 @@ impl Model {
             meter.request.account == account && meter.state != MeterState::Reversed
         };
         let used: i64 = self.meters.values().filter(kept).map(Meter::used).sum();
-        self.accounts[&account].granted - used
+        self.accounts[&account].granted + self.sales.brought(account) - used
     }
 
     /// What the key's limits leave, and the period that one of them is counted in.
@@ -136,6 +139,9 @@ impl Model {
         }
         if self.accounts[&request.account].closed {
             return Err(OpenError::AccountClosed);
+        }
+        if self.accounts[&request.account].frozen {
+            return Err(OpenError::AccountFrozen);
         }
         let same = |meter: &&MeterId| {
             let other = &self.meters[meter];

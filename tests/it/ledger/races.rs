@@ -8,7 +8,7 @@ use mizan::ledger::{ChargeError, Credits, KeyLimit, MeterId, OpenError};
 use super::{Books, group, open, request, singles};
 
 /// Runs `work(index)` on `count` threads at once.
-fn race<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(super) fn race<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(count);
     let run = |index| {
         start.wait();
@@ -50,6 +50,7 @@ fn twenty_charges_of_75_on_500_are_six() {
 #[test]
 fn fifty_charges_of_100_on_1000_are_ten() {
     check_overdraft(50, 100, 1_000, 10);
+    check_overdraft(50, 100, 500, 5);
 }
 
 #[test]

@@ -8,13 +8,14 @@ use std::fmt::Write as _;
 
 use mizan::ledger::{
     AccountId, ChargeError, CloseError, Credits, GrantError, KeyId, KeyLimit, MeterId, OpenError,
+    RefundId, TopupId, VoucherCode,
 };
 
 use super::{Books, group, open, request, singles};
 
 /// Runs a script and compares every answer.
 #[track_caller]
-fn check(script: &str) {
+pub(super) fn check(script: &str) {
     let mut run = Run { books: Some(Books::new()), ..Run::default() };
     let mut found = String::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -39,14 +40,17 @@ fn check(script: &str) {
 }
 
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     books: Option<Books>,
-    accounts: BTreeMap<String, (AccountId, KeyId)>,
+    pub(super) accounts: BTreeMap<String, (AccountId, KeyId)>,
+    pub(super) topups: BTreeMap<String, TopupId>,
+    pub(super) refunds: BTreeMap<String, RefundId>,
+    pub(super) codes: BTreeMap<String, VoucherCode>,
     meters: BTreeMap<String, MeterId>,
 }
 
 impl Run {
-    fn books(&self) -> &Books {
+    pub(super) fn books(&self) -> &Books {
         self.books.as_ref().unwrap()
     }
 
@@ -92,7 +96,7 @@ impl Run {
                 self.books = self.books.take().map(Books::reopen);
                 "ok".to_owned()
             }
-            _ => panic!("no such verb: {words:?}"),
+            _ => self.sale(words),
         }
     }
 
@@ -150,6 +154,7 @@ impl Run {
             Err(OpenError::Conflict) => "conflict".to_owned(),
             Err(OpenError::KeyRevoked) => "key_revoked".to_owned(),
             Err(OpenError::AccountClosed) => "account_closed".to_owned(),
+            Err(OpenError::AccountFrozen) => "account_frozen".to_owned(),
             Err(other) => other.to_string(),
         }
     }

@@ -12,7 +12,7 @@ use super::model::{Account, Model};
 use super::{Books, DAY_MS, MARCH, group, open, request};
 use crate::support::random::Random;
 
-const OPERATIONS: usize = 150;
+const OPERATIONS: usize = 200;
 
 #[test]
 fn the_ledger_answers_as_the_model_does() {
@@ -29,9 +29,9 @@ fn the_ledger_answers_as_the_model_does() {
 
 pub(super) struct Simulation {
     books: Option<Books>,
-    model: Model,
-    random: Random,
-    now_ms: i64,
+    pub(super) model: Model,
+    pub(super) random: Random,
+    pub(super) now_ms: i64,
     log: Log,
 }
 
@@ -69,6 +69,17 @@ impl Simulation {
     }
 
     fn step(&mut self) {
+        match self.random.below(5) {
+            0..2 => self.sale(),
+            _ => self.use_or_manage(),
+        }
+        self.books().assert_sound();
+        for account in self.model.accounts.keys() {
+            assert_eq!(self.books().balance(*account), self.model.balance(*account), "{account}");
+        }
+    }
+
+    fn use_or_manage(&mut self) {
         match self.random.below(100) {
             0 => self.create_account(),
             1..4 => self.create_key(),
@@ -84,15 +95,11 @@ impl Simulation {
             98 => self.close_account(),
             _ => self.strangers(),
         }
-        self.books().assert_sound();
-        for account in self.model.accounts.keys() {
-            assert_eq!(self.books().balance(*account), self.model.balance(*account), "{account}");
-        }
     }
 
     /// Compares an answer, and that an answer which is no change left every byte as it was.
     #[track_caller]
-    fn compare<T: Debug + PartialEq>(
+    pub(super) fn compare<T: Debug + PartialEq>(
         &mut self,
         what: String,
         changes: bool,
@@ -286,7 +293,7 @@ impl Simulation {
         self.compare("reverse never".to_owned(), false, &before, found, expected);
     }
 
-    fn some_account(&mut self) -> AccountId {
+    pub(super) fn some_account(&mut self) -> AccountId {
         self.random.pick(&self.model.accounts.keys().copied().collect::<Vec<_>>())
     }
 
