@@ -3,6 +3,8 @@
 //! For each setting the first that says something wins: flag, `MIZAN_*` variable, `[server]` of
 //! `models.toml`, default. A setting is declared, documented and bounded in one place:
 //! [`ServerSettings`]. Nothing is written back, and nothing changes once resolved.
+//!
+//! Secrets of payment providers are no settings: they come from the environment only.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -11,9 +13,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalog::{Catalog, CatalogError, ModelEntry, ServerSettings};
+use crate::catalog::{
+    Catalog, CatalogError, ModelEntry, MyFatoorahPayments, Payments, SecureOrigin, ServerSettings,
+    TapPayments,
+};
+use crate::payments::{
+    self, Manual, MyFatoorah, MyFatoorahSettings, PaymentProvider, SecretError, Tap, TapSettings,
+};
 
-pub use crate::catalog::{Device, Speculation};
+pub use crate::catalog::{Device, NoticeNetworks, Speculation};
 
 /// The settings file that is looked for in the working directory.
 const FILE_NAME: &str = "models.toml";
@@ -51,11 +59,51 @@ pub struct ServeFlags {
     /// as a variable: other users of the machine can see flags
     #[arg(long, env = "MIZAN_ADMIN_KEY", value_name = "KEY", hide_env_values = true)]
     pub admin_key: Option<Secret>,
+
+    /// Secrets of payment providers; `None` takes those of the environment. Not flags: other users
+    /// of the machine could see them.
+    #[arg(skip)]
+    pub payment_secrets: Option<PaymentSecrets>,
+
+    /// Whether a payment provider that lacks its secret is left out, not refused: commands that
+    /// take no payments work without.
+    #[arg(skip)]
+    pub may_lack_secrets: bool,
 }
 
 impl From<StoreFlags> for ServeFlags {
     fn from(store: StoreFlags) -> ServeFlags {
-        ServeFlags { store, ..ServeFlags::default() }
+        ServeFlags { store, may_lack_secrets: true, ..ServeFlags::default() }
+    }
+}
+
+/// The secrets of payment providers, as they were given; not yet looked at.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentSecrets {
+    /// `MIZAN_TAP_SECRET_KEY`: opens Tap and signs its callbacks.
+    pub tap_secret_key: Option<Secret>,
+    /// `MIZAN_MYFATOORAH_TOKEN`: opens MyFatoorah.
+    pub myfatoorah_token: Option<Secret>,
+    /// `MIZAN_MYFATOORAH_WEBHOOK_SECRET`: signs its callbacks.
+    pub myfatoorah_webhook_secret: Option<Secret>,
+}
+
+const TAP_SECRET_KEY: &str = "MIZAN_TAP_SECRET_KEY";
+const MYFATOORAH_TOKEN: &str = "MIZAN_MYFATOORAH_TOKEN";
+const MYFATOORAH_WEBHOOK_SECRET: &str = "MIZAN_MYFATOORAH_WEBHOOK_SECRET";
+
+impl PaymentSecrets {
+    /// Those of this process's environment.
+    pub fn from_environment() -> PaymentSecrets {
+        // What is not UTF-8 stays wrong in a way that `Secret` of the providers refuses.
+        let read = |variable: &str| {
+            std::env::var_os(variable).map(|text| Secret::new(text.to_string_lossy()))
+        };
+        PaymentSecrets {
+            tap_secret_key: read(TAP_SECRET_KEY),
+            myfatoorah_token: read(MYFATOORAH_TOKEN),
+            myfatoorah_webhook_secret: read(MYFATOORAH_WEBHOOK_SECRET),
+        }
     }
 }
 
@@ -66,6 +114,9 @@ pub struct Config {
     pub host: String,
     /// Port to listen on; 0 is any free one.
     pub port: u16,
+    /// Where the server is reached from outside: scheme and host, without a slash at the end.
+    /// Always there if a provider sends callbacks.
+    pub public_url: Option<String>,
     /// Folder of the ledger and the model files; may not exist yet.
     pub data_dir: PathBuf,
     /// Models, tiers, packs and plans. Holds an entry for each model named by path.
@@ -104,8 +155,12 @@ pub struct Config {
     pub retain_output: Duration,
     /// Between two checks of the whole books; `None` checks only when asked.
     pub verify_every: Option<Duration>,
+    /// Which networks notices are sent to.
+    pub notice_networks: NoticeNetworks,
     /// The operator's key, where one was given.
     pub admin_key: Option<Secret>,
+    /// The ways to pay, ready to be used.
+    pub payments: Vec<Arc<dyn PaymentProvider>>,
 }
 
 /// Why settings could not be resolved. Each says what would be right.
@@ -157,6 +212,28 @@ pub enum ConfigError {
         /// Its length.
         found: usize,
     },
+    /// A payment provider is enabled and its secret is not set, or is none.
+    #[error(
+        "[payments.{provider}] needs its secret in {variable}, but {why}: set it in the \
+         environment, or take the section away"
+    )]
+    PaymentSecret {
+        /// The section.
+        provider: &'static str,
+        /// Where the secret belongs.
+        variable: &'static str,
+        /// What is wrong with it.
+        why: SecretError,
+    },
+    /// A payment provider is enabled that has to reach this server.
+    #[error(
+        "[payments.{provider}] sends customers and callbacks back to this server: set public_url \
+         in [server], or MIZAN_PUBLIC_URL, to its address from outside"
+    )]
+    NoPublicUrl {
+        /// The section.
+        provider: &'static str,
+    },
 }
 
 impl Config {
@@ -168,12 +245,14 @@ impl Config {
 
     /// Resolves flags over `catalog`'s settings over the defaults.
     pub fn resolve(flags: ServeFlags, mut catalog: Catalog) -> Result<Config, ConfigError> {
-        let ServeFlags { store, mut settings, admin_key } = flags;
+        let ServeFlags { store, mut settings, admin_key, payment_secrets, may_lack_secrets } =
+            flags;
         settings.data = store.data;
         let settings = settings.or(catalog.server.clone()).or(ServerSettings::defaults());
         let ServerSettings {
             host: Some(host),
             port: Some(port),
+            public_url,
             data,
             models,
             device: Some(device),
@@ -188,6 +267,7 @@ impl Config {
             max_body: Some(max_body),
             cors_origins: Some(cors_origins),
             stall_secs: Some(stall_secs),
+            notice_networks: Some(notice_networks),
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
             retain_output_days: Some(retain_output_days),
@@ -203,6 +283,16 @@ impl Config {
                 return Err(ConfigError::AdminKeyTooShort { found });
             }
         }
+        let public_url = public_url.map(|origin| origin.0);
+        let secrets = payment_secrets.unwrap_or_else(PaymentSecrets::from_environment);
+        let mut payments = Vec::new();
+        for provider in enable(&catalog.payments, &secrets, public_url.is_some()) {
+            match provider {
+                Ok(provider) => payments.push(provider),
+                Err(_) if may_lack_secrets => {}
+                Err(why) => return Err(why),
+            }
+        }
         let models = match models {
             Some(names) => choose_models(&names, &mut catalog)?,
             None => catalog.models.iter().map(|model| model.id.clone()).collect(),
@@ -210,6 +300,7 @@ impl Config {
         Ok(Config {
             host: host.0,
             port: port.get() as u16,
+            public_url,
             data_dir: data.or_else(default_data_dir).ok_or(ConfigError::NoDataDir)?,
             catalog: Arc::new(catalog),
             models,
@@ -226,12 +317,14 @@ impl Config {
             cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),
             stall_timeout: Duration::from_secs(stall_secs.get()),
             keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
+            notice_networks,
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),
             retain_output: Duration::from_secs(retain_output_days.get() * 24 * 60 * 60),
             verify_every: Some(verify_hours.get())
                 .filter(|hours| *hours > 0)
                 .map(|hours| Duration::from_secs(hours * 60 * 60)),
             admin_key,
+            payments,
         })
     }
 
@@ -243,6 +336,11 @@ impl Config {
     /// The ledger's file.
     pub fn ledger_path(&self) -> PathBuf {
         self.data_dir.join("ledger.db")
+    }
+
+    /// The way to pay called `name`, if it is enabled.
+    pub fn payment_provider(&self, name: &str) -> Option<&Arc<dyn PaymentProvider>> {
+        self.payments.iter().find(|provider| provider.name() == name)
     }
 
     /// The served model that answers to `name`, an id or an alias.
@@ -303,6 +401,62 @@ fn add_path_model(name: &str, catalog: &mut Catalog) -> Result<String, ConfigErr
     let id = entry.id.clone();
     catalog.models.push(entry);
     Ok(id)
+}
+
+/// The ways to pay of `[payments.*]`, each with its secrets or with what it lacks.
+fn enable(
+    settings: &Payments,
+    secrets: &PaymentSecrets,
+    has_public_url: bool,
+) -> Vec<Result<Arc<dyn PaymentProvider>, ConfigError>> {
+    let secret = |provider, variable, given: &Option<Secret>| {
+        let given = given.as_ref().map_or("", Secret::expose);
+        payments::Secret::new(given).map_err(|why| ConfigError::PaymentSecret {
+            provider,
+            variable,
+            why,
+        })
+    };
+    let reachable = |provider| match has_public_url {
+        true => Ok(()),
+        false => Err(ConfigError::NoPublicUrl { provider }),
+    };
+    let base_url = |chosen: &Option<SecureOrigin>, own: &str| {
+        chosen.as_ref().map_or(own.to_owned(), |origin| origin.0.clone())
+    };
+    let tap = |tap: &TapPayments| -> Result<Arc<dyn PaymentProvider>, ConfigError> {
+        let provider = "tap";
+        let secret_key = secret(provider, TAP_SECRET_KEY, &secrets.tap_secret_key)?;
+        reachable(provider)?;
+        Ok(Arc::new(Tap::new(TapSettings {
+            base_url: base_url(&tap.base_url, TapSettings::BASE_URL),
+            timeout: Duration::from_secs(tap.timeout_secs.get()),
+            source: tap.source.id().to_owned(),
+            merchant: tap.merchant.as_ref().map(|merchant| merchant.0.clone()),
+            secret_key,
+        })))
+    };
+    let myfatoorah = |section: &MyFatoorahPayments| -> Result<Arc<dyn PaymentProvider>, _> {
+        let provider = "myfatoorah";
+        let token = secret(provider, MYFATOORAH_TOKEN, &secrets.myfatoorah_token)?;
+        let webhook_secret = &secrets.myfatoorah_webhook_secret;
+        let webhook_secret = secret(provider, MYFATOORAH_WEBHOOK_SECRET, webhook_secret)?;
+        reachable(provider)?;
+        Ok(Arc::new(MyFatoorah::new(MyFatoorahSettings {
+            base_url: base_url(&section.base_url, MyFatoorahSettings::BASE_URL),
+            timeout: Duration::from_secs(section.timeout_secs.get()),
+            method: section.method.code().to_owned(),
+            token,
+            webhook_secret,
+        })))
+    };
+    let manual = settings.manual.as_ref().map(|manual| {
+        let provider: Arc<dyn PaymentProvider> =
+            Arc::new(Manual::new(manual.instructions.0.clone()));
+        Ok(provider)
+    });
+    let online = [settings.tap.as_ref().map(tap), settings.myfatoorah.as_ref().map(myfatoorah)];
+    manual.into_iter().chain(online.into_iter().flatten()).collect()
 }
 
 fn default_data_dir() -> Option<PathBuf> {

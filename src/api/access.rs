@@ -52,6 +52,7 @@ const PUBLIC: Access = Access::Public;
 const KEY: Access = Access::Key;
 const INFERENCE: Access = Access::Scope(Scope::Inference);
 const USAGE: Access = Access::Scope(Scope::Usage);
+const BILLING: Access = Access::Scope(Scope::Billing);
 const OPERATOR: Access = Access::Operator;
 
 /// Every route.
@@ -80,8 +81,23 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/key", KEY),
     // What the account has and used.
     get("/api/v1/credits", USAGE),
+    get("/api/v1/usage", USAGE),
+    get("/api/v1/generations", USAGE),
     get("/api/v1/generations/{id}", USAGE),
+    // Buying credits. Whoever comes back from a bank has the order's id, and no key.
+    get("/api/v1/packs", KEY),
+    get("/api/v1/topups", BILLING),
+    post("/api/v1/topups", BILLING),
+    get("/api/v1/topups/{id}", BILLING),
+    get("/api/v1/topups/{id}/receipt", BILLING),
+    post("/api/v1/vouchers/redeem", BILLING),
+    post("/api/v1/payments/{provider}/webhook", PUBLIC),
+    get("/topups/{id}/return", PUBLIC),
     get("/api/v1/generations/{id}/receipt", USAGE),
+    // When it is told that its balance is low.
+    get("/api/v1/notices", BILLING),
+    get("/api/v1/notices/low-balance", BILLING),
+    put("/api/v1/notices/low-balance", BILLING),
     // Running the place.
     get("/api/v1/admin/accounts", OPERATOR),
     post("/api/v1/admin/accounts", OPERATOR),
@@ -91,7 +107,27 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/accounts/{name}/keys", OPERATOR),
     post("/api/v1/admin/accounts/{name}/grants", OPERATOR),
     delete("/api/v1/admin/keys/{id}", OPERATOR),
+    patch("/api/v1/admin/accounts/{name}", OPERATOR),
+    post("/api/v1/admin/accounts/{name}/corrections", OPERATOR),
+    get("/api/v1/admin/plans", OPERATOR),
+    get("/api/v1/admin/audit", OPERATOR),
+    get("/api/v1/admin/topups", OPERATOR),
+    get("/api/v1/admin/topups/{id}", OPERATOR),
+    post("/api/v1/admin/topups/{id}/check", OPERATOR),
+    post("/api/v1/admin/topups/{id}/confirm", OPERATOR),
+    post("/api/v1/admin/topups/{id}/refunds", OPERATOR),
+    get("/api/v1/admin/refunds", OPERATOR),
+    post("/api/v1/admin/refunds/{id}/settle", OPERATOR),
+    get("/api/v1/admin/revenue", OPERATOR),
+    get("/api/v1/admin/vouchers", OPERATOR),
+    post("/api/v1/admin/vouchers", OPERATOR),
+    post("/api/v1/admin/vouchers/{batch}/void", OPERATOR),
     get("/api/v1/admin/export", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices", OPERATOR),
+    get("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
+    put("/api/v1/admin/accounts/{name}/notices/low-balance", OPERATOR),
+    get("/api/v1/admin/usage", OPERATOR),
+    get("/api/v1/admin/generations", OPERATOR),
 ];
 
 const fn get(path: &'static str, access: Access) -> Route {
@@ -100,6 +136,14 @@ const fn get(path: &'static str, access: Access) -> Route {
 
 const fn post(path: &'static str, access: Access) -> Route {
     Route { method: Method::POST, path, access }
+}
+
+const fn patch(path: &'static str, access: Access) -> Route {
+    Route { method: Method::PATCH, path, access }
+}
+
+const fn put(path: &'static str, access: Access) -> Route {
+    Route { method: Method::PUT, path, access }
 }
 
 const fn delete(path: &'static str, access: Access) -> Route {
@@ -177,7 +221,7 @@ fn permit(access: Access, principal: &Principal) -> Result<(), ApiError> {
 
 /// What a key may do.
 fn scopes_of(_: &KeyInfo) -> Scopes {
-    Scopes::of(&[Scope::Inference, Scope::Usage])
+    Scopes::ALL
 }
 
 #[cfg(test)]

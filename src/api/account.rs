@@ -73,18 +73,13 @@ pub(super) fn meter_id(id: &str) -> Option<MeterId> {
 }
 
 fn describe(state: &AppState, record: &GenerationRecord) -> Value {
-    let status = match record.state {
-        MeterState::Open => "running",
-        MeterState::Closed => "completed",
-        MeterState::Reversed => "reversed",
-    };
     // A reversed generation cost nothing in the end.
     let credits = if record.state == MeterState::Reversed { 0 } else { record.credits.0 };
     json!({
         "id": record.id.to_string(),
         "model": record.model,
         "created": record.opened_ms / 1000,
-        "status": status,
+        "status": status(record.state),
         "streamed": record.streamed,
         "finish_reason": record.finish_reason.as_deref().map(finish_reason),
         "tokens_prompt": record.input_tokens,
@@ -92,13 +87,23 @@ fn describe(state: &AppState, record: &GenerationRecord) -> Value {
         "credits": credits,
         "credit_multiplier": record.credits_per_token,
         "generation_time": record.closed_ms.map(|closed| closed - record.opened_ms),
+        "time_to_first_token": record.first_charge_ms.map(|first| first - record.opened_ms),
         "choices": choices(state, record),
     })
 }
 
+/// The wire's word for where a meter stands.
+pub(super) fn status(state: MeterState) -> &'static str {
+    match state {
+        MeterState::Open => "running",
+        MeterState::Closed => "completed",
+        MeterState::Reversed => "reversed",
+    }
+}
+
 /// The wire's words where there are some, one for each choice that ended differently; other ends,
 /// such as `disconnect`, are told as they are.
-fn finish_reason(stored: &str) -> String {
+pub(super) fn finish_reason(stored: &str) -> String {
     match Finish::read(stored, 1) {
         Some(finishes) => finishes.iter().map(|finish| finish.wire()).collect::<Vec<_>>().join(","),
         None => stored.to_owned(),

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header, request::Parts};
 use super::AppState;
 use super::error::ApiError;
 use super::operator::Operator;
-use crate::ledger::KeyInfo;
+use crate::ledger::{AccountId, KeyInfo};
 
 /// Who was let in, as the request carries it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,21 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Whose credits it spends.
+    pub(super) fn account(&self) -> AccountId {
+        self.key.account
+    }
+
+    /// That account's name.
+    pub(super) fn account_name(&self) -> &str {
+        &self.key.account_name
+    }
+
+    /// What the books name it.
+    pub(super) fn actor(&self) -> String {
+        format!("key {}", self.key.prefix)
+    }
+
     /// The engine's fairness is by account, not by key.
     pub(super) fn lane(&self) -> u64 {
         self.key.account.0.unsigned_abs()

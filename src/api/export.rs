@@ -94,7 +94,7 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(
 }
 
 /// What the task reads, as it reads it.
-struct Parts(Receiver<Result<Bytes, ApiError>>);
+pub(super) struct Parts(pub(super) Receiver<Result<Bytes, ApiError>>);
 
 impl Stream for Parts {
     type Item = Result<Bytes, ApiError>;

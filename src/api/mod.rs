@@ -13,10 +13,13 @@ mod access;
 mod account;
 mod admin;
 mod auth;
+mod billing;
 mod body;
 mod books_metrics;
+mod callbacks;
 mod choice;
 mod connections;
+mod csv;
 mod delivery;
 mod error;
 mod export;
@@ -26,14 +29,19 @@ mod lifecycle;
 mod limits;
 mod middleware;
 mod native;
+mod notices;
 mod observe;
 mod openai;
 mod operations;
 mod operator;
 mod receipts;
 mod replay;
+mod request_log;
 mod state;
+mod time_span;
 mod unsettled;
+mod usage;
+mod voucher_tries;
 
 use std::future::Future;
 
@@ -47,7 +55,7 @@ pub use access::{Access, ROUTES, Route};
 pub use error::ApiError;
 pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
-pub use state::AppState;
+pub use state::{AppState, NOTICE_TIMEOUT};
 
 use connections::CLOSING_TIMEOUT;
 use openai::{chat, completions, models};
@@ -65,13 +73,24 @@ pub fn router(state: AppState) -> Router {
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
+        .route("/usage", get(usage::own))
+        .route("/notices", get(notices::list_own))
+        .route("/notices/low-balance", get(notices::own).put(notices::set_own))
+        .route("/generations", get(request_log::own))
         .route("/generations/{id}", get(account::generation))
+        .route("/packs", get(billing::packs))
+        .route("/topups", get(billing::list).post(billing::order))
+        .route("/topups/{id}", get(billing::show))
+        .route("/topups/{id}/receipt", get(receipts::purchase))
+        .route("/vouchers/redeem", post(billing::redeem))
+        .route("/payments/{provider}/webhook", post(callbacks::webhook))
         .route("/generations/{id}/receipt", get(receipts::generation))
         .route("/receipt-key", get(receipts::key))
         .nest("/admin", admin::routes());
     let routes = Router::new()
         .nest("/v1", v1)
         .nest("/api/v1", api_v1)
+        .route("/topups/{id}/return", get(callbacks::customer_returned))
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))

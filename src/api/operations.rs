@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{AppState, books_metrics};
+use super::{AppState, books_metrics, notices};
 use crate::engine::Stats;
 
 /// `GET /health`: the process answers.
@@ -39,5 +39,6 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
         models.iter().map(|model| (model.entry.id.as_str(), model.engine.stats())).collect();
     let mut page = state.metrics.render(&engines);
     books_metrics::render(&mut page, &state).await;
+    notices::render(&mut page, &state).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

@@ -36,6 +36,13 @@ impl fmt::Display for OperatorKey {
     }
 }
 
+impl Operator {
+    /// What the audit shows of it.
+    pub(super) fn actor(self) -> String {
+        self.actor.to_owned()
+    }
+}
+
 impl FromStr for OperatorKey {
     type Err = ParseOperatorKeyError;
 

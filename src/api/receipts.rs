@@ -1,5 +1,6 @@
-//! `/api/v1/generations/{id}/receipt`, `/api/v1/receipt-key`: what a caller can prove later.
-//! Promises: an account gets receipts for its own requests only.
+//! Signed receipts of requests and purchases, and the key they are checked with: what a caller can
+//! prove later.
+//! Promises: an account gets receipts for its own requests and orders only.
 //! Never knows: what is signed, or how.
 
 use axum::Json;
@@ -11,7 +12,7 @@ use super::AppState;
 use super::account::meter_id;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::ledger::{ReceiptError, SignedReceipt};
+use crate::ledger::{ReceiptError, SignedReceipt, TopupId};
 
 /// `GET /api/v1/generations/{id}/receipt`: the receipt as it is kept and checked.
 pub(super) async fn generation(
@@ -26,6 +27,23 @@ pub(super) async fn generation(
     match receipt.map_err(|_panicked| ApiError::Internal)? {
         Ok(receipt) => Ok(Json(receipt)),
         Err(ReceiptError::Unknown) => Err(ApiError::UnknownGeneration(id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `GET /api/v1/topups/{id}/receipt`: of an order that is paid.
+pub(super) async fn purchase(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<SignedReceipt>, ApiError> {
+    let account = caller.account();
+    let id: TopupId = id.parse().map_err(|_| ApiError::UnknownTopup)?;
+    let ledger = state.ledger.clone();
+    let receipt = spawn_blocking(move || ledger.purchase_receipt(account, id.0)).await;
+    match receipt.map_err(|_panicked| ApiError::Internal)? {
+        Ok(receipt) => Ok(Json(receipt)),
+        Err(ReceiptError::Unknown) => Err(ApiError::UnknownTopup),
         Err(error) => Err(error.into()),
     }
 }

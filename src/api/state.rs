@@ -15,6 +15,9 @@ use super::lifecycle::Lifecycle;
 use super::limits::Limiter;
 use super::operator::OperatorKey;
 use super::unsettled::Unsettled;
+use super::voucher_tries::VoucherTries;
+use crate::billing::Billing;
+use crate::billing::notices::{NoticeCounts, Outbound};
 use crate::config::Config;
 use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
@@ -23,8 +26,14 @@ use crate::telemetry::Metrics;
 /// A caller waits this long for a model that loads; then it is told to come again.
 const MAX_LOAD_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a team's server may take for a notice.
+pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Text up to this length is rendered and tokenized where it is; a hop would take longer.
 const SHORT_TEXT_BYTES: usize = 4 * 1024;
+
+/// Calls to payment providers at a time. They may take seconds, and are few.
+const MAX_PROVIDER_CALLS: usize = 8;
 
 /// Everything the routes need; clones share it.
 #[derive(Clone, Debug)]
@@ -37,6 +46,8 @@ pub struct AppState {
     pub ledger: Ledger,
     /// The time, shared with the ledger.
     pub clock: Arc<dyn Clock>,
+    /// The sales.
+    pub billing: Billing,
     pub(super) metrics: Arc<Metrics>,
     /// Without one, nobody is the operator over HTTP.
     pub(super) operator_key: Option<OperatorKey>,
@@ -45,10 +56,17 @@ pub struct AppState {
     pub(super) limiter: Limiter,
     /// Plain answers that may still be reversed.
     pub(super) unsettled: Unsettled,
+    /// Where notices may be sent.
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) notice_counts: Arc<NoticeCounts>,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
     /// Bounds how many long texts are tokenized at once.
     text_turns: Arc<Semaphore>,
+    /// Bounds how many providers are asked at once.
+    provider_turns: Arc<Semaphore>,
+    /// Who tried which vouchers that are not there.
+    pub(super) voucher_tries: VoucherTries,
 }
 
 impl AppState {
@@ -60,7 +78,11 @@ impl AppState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let turns = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let local_url = format!("http://{}:{}", config.host, config.port);
         Self {
+            billing: Billing::new(Arc::clone(&config), ledger.clone(), &local_url),
+            outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
+            notice_counts: Arc::default(),
             started_secs: clock.now_ms() / 1000,
             config,
             registry,
@@ -72,6 +94,8 @@ impl AppState {
             limiter: Limiter::default(),
             unsettled: Unsettled::default(),
             text_turns: Arc::new(Semaphore::new(turns)),
+            provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),
+            voucher_tries: VoucherTries::default(),
         }
     }
 
@@ -79,6 +103,11 @@ impl AppState {
     #[must_use]
     pub fn with_operator_key(self, key: OperatorKey) -> Self {
         Self { operator_key: Some(key), ..self }
+    }
+
+    /// What a sender of notices counts, to be shown with the other metrics.
+    pub fn notice_counts(&self) -> Arc<NoticeCounts> {
+        Arc::clone(&self.notice_counts)
     }
 
     /// Unix seconds.
@@ -94,6 +123,21 @@ impl AppState {
         let ledger = self.ledger.clone();
         let read = spawn_blocking(move || read(&ledger)).await;
         Ok(read.map_err(|_panicked| ApiError::Internal)??)
+    }
+
+    /// Does something about a sale, which blocks for as long as a provider takes to answer.
+    pub(super) async fn sell<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Billing) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = self.provider_turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
+        let billing = self.billing.clone();
+        let work = move || {
+            let _turn = turn;
+            work(&billing)
+        };
+        spawn_blocking(work).await.map_err(|_panicked| ApiError::Internal)
     }
 
     /// The model that answers to `name`, loaded if need be.

@@ -7,6 +7,7 @@
 
 mod error;
 mod model;
+mod payments;
 mod server;
 mod source;
 mod value;
@@ -25,7 +26,11 @@ use crate::money::Fils;
 
 pub use error::CatalogError;
 pub use model::{ModelEntry, SamplingDefaults};
-pub use server::{Device, Host, Origin, ServerSettings, Speculation};
+pub use payments::{
+    Instructions, ManualPayments, Merchant, MyFatoorahMethod, MyFatoorahPayments, Payments,
+    TapPayments, TapSource,
+};
+pub use server::{Device, Host, NoticeNetworks, Origin, SecureOrigin, ServerSettings, Speculation};
 pub use source::{Source, WheelPart};
 pub use value::{GIB, KIB, MIB, Number, Real, Sha256Digest, Size, TIB};
 
@@ -46,6 +51,8 @@ pub struct Catalog {
     pub packs: Vec<Pack>,
     /// `[plans.*]`: rate limits, by name; always holds [`DEFAULT_PLAN`].
     pub plans: BTreeMap<String, Plan>,
+    /// `[payments.*]`: the ways to pay.
+    pub payments: Payments,
     /// `[[models]]`, in the file's order; at least one, the first is the default.
     pub models: Vec<ModelEntry>,
 }
@@ -120,6 +127,8 @@ struct RawCatalog {
     packs: Vec<RawPack>,
     #[serde(default)]
     plans: BTreeMap<String, RawPlan>,
+    #[serde(default)]
+    payments: Payments,
     models: Spanned<Vec<RawModel>>,
 }
 
@@ -175,6 +184,7 @@ impl RawCatalog {
             tiers: self.tiers.into_iter().map(|(name, raw)| (name, tier(raw))).collect(),
             packs: self.packs.into_iter().map(pack).collect(),
             plans,
+            payments: self.payments,
             models,
         })
     }

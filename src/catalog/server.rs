@@ -23,6 +23,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_PORT")]
     pub port: Option<Number<0, 65_535>>,
 
+    /// Address under which customers and payment providers reach this server from outside, such
+    /// as https://credits.example.com [default: none]
+    #[arg(long, env = "MIZAN_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<SecureOrigin>,
+
     /// Folder of the ledger and the model files [default: mizan/ in the user's data directory]
     // The flag is declared beside --config in `crate::config::StoreFlags`: every command has it.
     #[arg(skip)]
@@ -103,16 +108,23 @@ pub struct ServerSettings {
     /// [default: 24]
     #[arg(long, env = "MIZAN_VERIFY_HOURS", value_name = "HOURS")]
     pub verify_hours: Option<Number<0, 8_760>>,
+
+    /// Which networks notices are sent to, besides the public one: public for none, private for the
+    /// place's own, any for this machine's loopback, too [default: private]
+    #[arg(long, env = "MIZAN_NOTICE_NETWORKS", value_name = "public|private|any")]
+    pub notice_networks: Option<NoticeNetworks>,
 }
 
 impl ServerSettings {
     /// The values of settings that nobody gave.
     ///
-    /// `None` stays where the machine decides: data folder, threads, memory.
+    /// `None` stays where the machine decides: data folder, threads, memory; and where there is
+    /// nothing to be right by default: the address outside.
     pub fn defaults() -> Self {
         ServerSettings {
             host: Some(Host("127.0.0.1".to_owned())),
             port: Some(const { Number::of(8_080) }),
+            public_url: None,
             data: None,
             models: None,
             device: Some(Device::Auto),
@@ -127,6 +139,7 @@ impl ServerSettings {
             max_body: Some(const { Size::of(8 * MIB) }),
             cors_origins: Some(Vec::new()),
             stall_secs: Some(const { Number::of(30) }),
+            notice_networks: Some(NoticeNetworks::Private),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
             retain_output_days: Some(const { Number::of(30) }),
@@ -140,6 +153,7 @@ impl ServerSettings {
         ServerSettings {
             host: self.host.or(lower.host),
             port: self.port.or(lower.port),
+            public_url: self.public_url.or(lower.public_url),
             data: self.data.or(lower.data),
             models: self.models.or(lower.models),
             device: self.device.or(lower.device),
@@ -154,6 +168,7 @@ impl ServerSettings {
             max_body: self.max_body.or(lower.max_body),
             cors_origins: self.cors_origins.or(lower.cors_origins),
             stall_secs: self.stall_secs.or(lower.stall_secs),
+            notice_networks: self.notice_networks.or(lower.notice_networks),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
             retain_output_days: self.retain_output_days.or(lower.retain_output_days),
@@ -222,6 +237,40 @@ impl fmt::Display for Speculation {
     }
 }
 
+/// How far notices reach: who sets their URL is a team, not the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeNetworks {
+    /// Public addresses only.
+    Public,
+    /// Those, and private networks.
+    Private,
+    /// Those, and this machine's loopback.
+    Any,
+}
+
+impl FromStr for NoticeNetworks {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "public" => Ok(NoticeNetworks::Public),
+            "private" => Ok(NoticeNetworks::Private),
+            "any" => Ok(NoticeNetworks::Any),
+            _ => Err(format!("unknown networks \"{text}\": there are public, private and any")),
+        }
+    }
+}
+
+impl fmt::Display for NoticeNetworks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoticeNetworks::Public => "public",
+            NoticeNetworks::Private => "private",
+            NoticeNetworks::Any => "any",
+        })
+    }
+}
+
 /// An address to listen on: an IP address or a host name, without scheme and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host(pub(crate) String);
@@ -282,7 +331,38 @@ impl fmt::Display for Origin {
     }
 }
 
+/// An origin to which money or secrets may go: over https, or on this machine itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecureOrigin(pub(crate) String);
+
+impl FromStr for SecureOrigin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Origin(origin) = text.parse()?;
+        let is_here = |host: &str| {
+            let port =
+                ["127.0.0.1", "localhost", "[::1]"].iter().find_map(|here| host.strip_prefix(here));
+            port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
+        };
+        if origin.strip_prefix("http://").is_some_and(|host| !is_here(host)) {
+            return Err(format!(
+                "\"{text}\" is not secure: write https://, or http:// with 127.0.0.1 or localhost"
+            ));
+        }
+        Ok(SecureOrigin(origin))
+    }
+}
+
+impl fmt::Display for SecureOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
 deserialize_from_text!(Speculation => "a speculation in quotes: \"off\" or \"prompt-lookup\"");
+deserialize_from_text!(NoticeNetworks => "networks in quotes: \"public\", \"private\" or \"any\"");
 deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");
 deserialize_from_text!(Origin => "an origin in quotes, such as \"https://chat.example.com\"");
+deserialize_from_text!(SecureOrigin => "an address in quotes, such as \"https://credits.example.com\"");

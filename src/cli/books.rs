@@ -1,4 +1,4 @@
-//! `mizan account`, `mizan key`, `mizan grant`: what an operator does to the books.
+//! `mizan account`, `mizan grant`: what an operator does to the books.
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::config::StoreFlags;
 
+use super::key::print_keys;
 use super::operator::Operator;
+use super::output::{OutputFlags, list, number, text};
 use super::{load_config, runtime, thousands};
 
 #[derive(Debug, Subcommand)]
@@ -21,56 +23,59 @@ pub(crate) enum AccountCommand {
         plan: String,
         #[command(flatten)]
         store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
     },
     /// List all accounts
     List {
         #[command(flatten)]
         store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
     },
     /// Show an account and its keys
     Show {
         name: String,
         #[command(flatten)]
         store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
     },
+    /// Give an account another plan
+    Plan {
+        name: String,
+        /// A plan of models.toml
+        plan: String,
+        #[command(flatten)]
+        store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+    },
+    /// Freeze an account: it generates nothing until it is thawed
+    Freeze {
+        name: String,
+        #[command(flatten)]
+        store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+    },
+    /// Let a frozen account go on
+    Thaw {
+        name: String,
+        #[command(flatten)]
+        store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+    },
+    /// Tell an account when its balance is low
+    Notice(super::notices::NoticeFlags),
     /// Close an account: its keys stop working, its journal stays
     Close {
         name: String,
         #[command(flatten)]
         store: StoreFlags,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeyCommand {
-    /// Create a key; its secret is shown once
-    Create {
-        /// The account that pays for what the key is used for
-        account: String,
-        /// What its owner calls it
-        #[arg(long, default_value = "key")]
-        label: String,
-        /// The most credits it may spend [default: no limit]
-        #[arg(long, value_name = "CREDITS")]
-        limit: Option<i64>,
-        /// When the limit starts again: daily, weekly or monthly [default: never]
-        #[arg(long, value_name = "PERIOD", requires = "limit")]
-        limit_reset: Option<String>,
         #[command(flatten)]
-        store: StoreFlags,
-    },
-    /// List an account's keys
-    List {
-        account: String,
-        #[command(flatten)]
-        store: StoreFlags,
-    },
-    /// Revoke a key, at once
-    Revoke {
-        /// The key's number, as `mizan key list` shows it
-        id: i64,
-        #[command(flatten)]
-        store: StoreFlags,
+        output: OutputFlags,
     },
 }
 
@@ -84,67 +89,38 @@ pub(crate) struct GrantFlags {
     reason: String,
     #[command(flatten)]
     store: StoreFlags,
+    #[command(flatten)]
+    output: OutputFlags,
 }
 
 pub(crate) fn account(command: AccountCommand) -> Result<()> {
     match command {
-        AccountCommand::Create { name, plan, store } => {
+        AccountCommand::Create { name, plan, store, output } => {
             let body = json!({ "name": name, "plan": plan });
             let account = call(store, Method::POST, "accounts", Some(body))?;
-            println!("created account {}", text(&account, "name"));
+            output.show(&account, |account| println!("created account {}", text(account, "name")));
         }
-        AccountCommand::List { store } => {
-            let accounts = call(store, Method::GET, "accounts", None)?;
-            println!("{:<24} {:<12} {:>14}  STATE", "ACCOUNT", "PLAN", "BALANCE");
-            for account in list(&accounts) {
-                println!(
-                    "{:<24} {:<12} {:>14}  {}",
-                    text(account, "name"),
-                    text(account, "plan"),
-                    thousands(number(account, "balance")),
-                    if account["closed_at"].is_null() { "open" } else { "closed" },
-                );
-            }
+        AccountCommand::List { store, output } => {
+            output.show(&call(store, Method::GET, "accounts", None)?, print_accounts);
         }
-        AccountCommand::Show { name, store } => {
+        AccountCommand::Show { name, store, output } => {
             let path = format!("accounts/{}", segment(&name));
-            let account = call(store, Method::GET, &path, None)?;
-            println!("account  {} (plan {})", text(&account, "name"), text(&account, "plan"));
-            for (label, field) in [
-                ("balance", "balance"),
-                ("credits", "total_credits"),
-                ("used", "total_usage"),
-                ("in flight", "open"),
-            ] {
-                println!("{label:<9} {:>14}", thousands(number(&account, field)));
-            }
-            print_keys(&account["keys"]);
+            output.show(&call(store, Method::GET, &path, None)?, print_account);
         }
-        AccountCommand::Close { name, store } => {
+        AccountCommand::Notice(flags) => super::notices::run(flags)?,
+        AccountCommand::Plan { name, plan, store, output } => {
+            change(store, output, &name, json!({ "plan": plan }))?;
+        }
+        AccountCommand::Freeze { name, store, output } => {
+            change(store, output, &name, json!({ "frozen": true }))?;
+        }
+        AccountCommand::Thaw { name, store, output } => {
+            change(store, output, &name, json!({ "frozen": false }))?;
+        }
+        AccountCommand::Close { name, store, output } => {
             let path = format!("accounts/{}/close", segment(&name));
-            call(store, Method::POST, &path, Some(json!({})))?;
-            println!("closed account {name}");
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn key(command: KeyCommand) -> Result<()> {
-    match command {
-        KeyCommand::Create { account, label, limit, limit_reset, store } => {
-            let path = format!("accounts/{}/keys", segment(&account));
-            let body = json!({ "label": label, "limit": limit, "limit_reset": limit_reset });
-            let key = call(store, Method::POST, &path, Some(body))?;
-            println!("{}", text(&key, "secret"));
-            eprintln!("key {} of {account}; it is not shown again", number(&key, "id"));
-        }
-        KeyCommand::List { account, store } => {
-            let path = format!("accounts/{}/keys", segment(&account));
-            print_keys(&call(store, Method::GET, &path, None)?["data"]);
-        }
-        KeyCommand::Revoke { id, store } => {
-            call(store, Method::DELETE, &format!("keys/{id}"), None)?;
-            println!("revoked key {id}");
+            let closed = call(store, Method::POST, &path, Some(json!({})))?;
+            output.show(&closed, |_| println!("closed account {name}"));
         }
     }
     Ok(())
@@ -154,16 +130,24 @@ pub(crate) fn grant(flags: GrantFlags) -> Result<()> {
     let path = format!("accounts/{}/grants", segment(&flags.account));
     let body = json!({ "credits": flags.credits, "reason": flags.reason });
     let granted = call(flags.store, Method::POST, &path, Some(body))?;
-    println!(
-        "granted {} credits to {}; its balance is {}",
-        thousands(flags.credits),
-        flags.account,
-        thousands(number(&granted, "balance")),
-    );
+    flags.output.show(&granted, |granted| {
+        println!(
+            "granted {} credits to {}; its balance is {}",
+            thousands(flags.credits),
+            flags.account,
+            thousands(number(granted, "balance")),
+        );
+    });
     Ok(())
 }
 
-fn call(store: StoreFlags, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+/// Calls an admin route of the server on the data folder, or of one of this command's own.
+pub(super) fn call(
+    store: StoreFlags,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value> {
     let config = load_config(store)?;
     runtime()?.block_on(async {
         let operator = Operator::connect(&config).await?;
@@ -174,35 +158,48 @@ fn call(store: StoreFlags, method: Method, path: &str, body: Option<Value>) -> R
     })
 }
 
-fn print_keys(keys: &Value) {
-    println!("{:>5}  {:<14} {:<24} {:>14}  STATE", "KEY", "PREFIX", "LABEL", "LIMIT");
-    for key in list(keys) {
-        let limit = match (key["limit"].as_i64(), key["limit_reset"].as_str()) {
-            (Some(limit), Some(reset)) => format!("{} {reset}", thousands(limit)),
-            (Some(limit), None) => thousands(limit),
-            (None, _) => "none".to_owned(),
-        };
+fn print_accounts(accounts: &Value) {
+    println!("{:<24} {:<12} {:>14}  STATE", "ACCOUNT", "PLAN", "BALANCE");
+    for account in list(accounts) {
         println!(
-            "{:>5}  {:<14} {:<24} {limit:>14}  {}",
-            number(key, "id"),
-            text(key, "prefix"),
-            text(key, "label"),
-            if key["revoked"] == true { "revoked" } else { "valid" },
+            "{:<24} {:<12} {:>14}  {}",
+            text(account, "name"),
+            text(account, "plan"),
+            thousands(number(account, "balance")),
+            state_of(account),
         );
     }
 }
 
-/// The rows of a list, whether it is bare or in `data`.
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.get("data").unwrap_or(value).as_array().into_iter().flatten()
+fn state_of(account: &Value) -> &'static str {
+    match (account["closed_at"].is_null(), account["frozen_at"].is_null()) {
+        (false, _) => "closed",
+        (true, false) => "frozen",
+        (true, true) => "open",
+    }
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value[field].as_str().unwrap_or_default()
+/// Changes an account and shows it.
+fn change(store: StoreFlags, output: OutputFlags, name: &str, change: Value) -> Result<()> {
+    let path = format!("accounts/{}", segment(name));
+    let account = call(store, Method::PATCH, &path, Some(change))?;
+    output.show(&account, |account| {
+        println!("account {name} is {}, plan {}", state_of(account), text(account, "plan"));
+    });
+    Ok(())
 }
 
-fn number(value: &Value, field: &str) -> i64 {
-    value[field].as_i64().unwrap_or_default()
+fn print_account(account: &Value) {
+    println!("account  {} (plan {})", text(account, "name"), text(account, "plan"));
+    for (label, field) in [
+        ("balance", "balance"),
+        ("credits", "total_credits"),
+        ("used", "total_usage"),
+        ("in flight", "open"),
+    ] {
+        println!("{label:<9} {:>14}", thousands(number(account, field)));
+    }
+    print_keys(&account["keys"]);
 }
 
 /// A name as one segment of a path (RFC 3986, 2.1: everything but unreserved characters).

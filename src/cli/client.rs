@@ -54,6 +54,20 @@ impl Client {
         read_json(response).await
     }
 
+    /// Sends a request and reads the answer as it is written.
+    ///
+    /// # Errors
+    /// Those of [`Client::json`].
+    pub(crate) async fn text(&self, method: Method, path: &str) -> Result<String> {
+        let response = self.send(method, path, None).await?;
+        if !response.status().is_success() {
+            read_json(response).await?;
+            bail!("the server refused without saying why");
+        }
+        let bytes = read(response).await?;
+        String::from_utf8(bytes.to_vec()).context("the server's answer is not UTF-8")
+    }
+
     /// Sends a request whose answer is a stream of server-sent events.
     pub(crate) async fn events(&self, path: &str, body: &Value) -> Result<Events> {
         let response = self.send(Method::POST, path, Some(body)).await?;
@@ -129,11 +143,7 @@ impl Events {
 
 async fn read_json(response: Response<Incoming>) -> Result<Value> {
     let status = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
-    let bytes = match body.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) => bail!("reading the server's answer: {error}"),
-    };
+    let bytes = read(response).await?;
     let value: Value = if bytes.is_empty() {
         Value::Null
     } else {
@@ -143,6 +153,14 @@ async fn read_json(response: Response<Incoming>) -> Result<Value> {
         bail!("{}", message_of(value.get("error").unwrap_or(&Value::Null)));
     }
     Ok(value)
+}
+
+async fn read(response: Response<Incoming>) -> Result<Bytes> {
+    let body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
+    match body.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) => bail!("reading the server's answer: {error}"),
+    }
 }
 
 fn message_of(error: &Value) -> &str {

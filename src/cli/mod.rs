@@ -9,12 +9,18 @@ mod books;
 mod chat;
 mod client;
 mod first_start;
+mod key;
 mod ledger;
 mod models;
+mod notices;
 mod operator;
+mod output;
 mod pull;
+mod sales;
 mod serve;
+mod usage;
 mod verify;
+mod voucher;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,9 +62,28 @@ enum Command {
     Account(books::AccountCommand),
     /// Create, list and revoke the keys of accounts
     #[command(subcommand)]
-    Key(books::KeyCommand),
+    Key(key::KeyCommand),
     /// Give an account credits
     Grant(books::GrantFlags),
+    /// Give or take credits because something was wrong
+    Correct(sales::CorrectFlags),
+    /// Make, list and void batches of vouchers
+    #[command(subcommand)]
+    Voucher(voucher::VoucherCommand),
+    /// List orders of packs, confirm bank transfers, give money back
+    #[command(subcommand)]
+    Topup(sales::TopupCommand),
+    /// List and settle refunds that wait for the operator
+    #[command(subcommand)]
+    Refund(sales::RefundCommand),
+    /// Money taken and given back, by day and pack
+    Revenue(sales::ReportFlags),
+    /// What operators did
+    Audit(sales::ReportFlags),
+    /// Show what an account used, by day, model and key
+    Usage(usage::UsageFlags),
+    /// Show an account's latest requests
+    Requests(usage::RequestsFlags),
     /// Check the books
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -106,8 +131,16 @@ fn run(command: Command) -> Result<()> {
         Command::Verify(flags) => verify::run(flags),
         Command::Bench(command) => bench::run(command),
         Command::Account(command) => books::account(command),
-        Command::Key(command) => books::key(command),
+        Command::Key(command) => key::run(command),
         Command::Grant(flags) => books::grant(flags),
+        Command::Correct(flags) => sales::correct(flags),
+        Command::Voucher(command) => voucher::run(command),
+        Command::Topup(command) => sales::topup(command),
+        Command::Refund(command) => sales::refund(command),
+        Command::Revenue(flags) => sales::revenue(flags),
+        Command::Audit(flags) => sales::audit(flags),
+        Command::Usage(flags) => usage::usage(flags),
+        Command::Requests(flags) => usage::requests(flags),
         Command::Ledger(command) => ledger::run(command),
     }
 }

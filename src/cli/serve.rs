@@ -11,9 +11,11 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::api::{self, AppState};
+use crate::api::{self, AppState, NOTICE_TIMEOUT};
+use crate::billing::Poller;
+use crate::billing::notices::{Outbound, Sender};
 use crate::config::{Config, ServeFlags};
-use crate::ledger::SystemClock;
+use crate::ledger::{Clock, SystemClock};
 use crate::registry::Registry;
 
 use super::{default_model, first_start, operator, pull, runtime, thousands};
@@ -30,7 +32,8 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     let listener = TcpListener::bind((config.host.as_str(), config.port))
         .await
         .with_context(|| format!("cannot listen on {}:{}", config.host, config.port))?;
-    let address = format!("http://{}", listener.local_addr()?);
+    let local = listener.local_addr()?;
+    let address = format!("http://{local}");
 
     first_start::make_data_dir(&config.data_dir)?;
     let entry = default_model(&config).clone();
@@ -83,6 +86,10 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         Some(every) => Some(ledger.watch(FIRST_CHECK.min(every), every)?),
         None => None,
     };
+    let poller = Poller::start(state.billing.clone(), || SystemClock.now_ms())?;
+    let outbound = Outbound::new(config.notice_networks, local.port(), NOTICE_TIMEOUT);
+    let clock = Arc::clone(&state.clock);
+    let notices = Sender::new(ledger.clone(), clock, outbound, state.notice_counts()).start()?;
     println!("Serving {} on {address}", entry.id);
     std::io::stdout().flush()?;
     api::serve(listener, state, until(stopped)).await;
@@ -90,7 +97,9 @@ async fn serve(config: Arc<Config>) -> Result<()> {
         control.await?;
     }
     tokio::task::spawn_blocking(move || {
+        drop(poller);
         drop(watch);
+        drop(notices);
         ledger.shutdown();
     })
     .await?;

@@ -6,25 +6,31 @@ use std::fmt;
 use std::str::FromStr;
 
 pub(super) const DAY_MS: i64 = 86_400_000;
-const ZONE_MS: i64 = 3 * 3_600_000;
+pub(super) const ZONE_MS: i64 = 3 * 3_600_000;
 
 /// A calendar day in Kuwait. Prints as `2026-03-01`, and parses from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(i64);
+pub struct Day(pub(super) i64);
 
 impl Day {
-    /// The day that holds this moment.
-    pub(super) fn holding(ms: i64) -> Self {
+    /// The day that holds a time in Unix milliseconds.
+    pub fn of(ms: i64) -> Self {
         Self(day_of(ms))
     }
 
+    /// The day this many days earlier.
+    #[must_use]
+    pub fn before(self, days: u16) -> Self {
+        Self(self.0 - i64::from(days))
+    }
+
     /// When it begins, in Unix milliseconds.
-    pub(super) fn start_ms(self) -> i64 {
+    pub fn start_ms(self) -> i64 {
         midnight(self.0)
     }
 
     /// When the next one begins.
-    pub(super) fn end_ms(self) -> i64 {
+    pub fn end_ms(self) -> i64 {
         midnight(self.0 + 1)
     }
 }
@@ -59,8 +65,8 @@ impl FromStr for Day {
 #[error("{0:?} is not a day: write year, month and day, such as 2026-03-01")]
 pub struct ParseDayError(String);
 
-/// `2026-03-01T00:00:00.000+03:00`.
-pub(super) fn rfc3339(ms: i64) -> String {
+/// A time in Unix milliseconds as `2026-03-01T00:00:00.000+03:00`.
+pub fn rfc3339(ms: i64) -> String {
     let (hours, minutes, seconds) = time_of_day(ms);
     let millis = ms.rem_euclid(1_000);
     format!("{}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}+03:00", Day(day_of(ms)))

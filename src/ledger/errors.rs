@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::server_keys::ServerKeysError;
-use super::types::{AccountId, Balance, Credits, MeterId};
+use super::types::{AccountId, Balance, Credits, MeterId, NoticeId};
 use super::verify::Finding;
 
 /// The ledger can not take or answer a command. After a restart the books say whether it was done.
@@ -95,6 +95,37 @@ pub enum GrantError {
     /// The ledger is not there.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// Why a notice was not set, or not recorded as tried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoticeError {
+    /// There is no such account.
+    #[error("there is no account {0}")]
+    UnknownAccount(AccountId),
+    /// There is no such notice.
+    #[error("there is no notice {0}")]
+    UnknownNotice(NoticeId),
+    /// An argument is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The ledger is not there.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why usage was not summed up.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// The groups are more than one answer holds.
+    #[error("more than {max} rows: take a shorter time, or group by less")]
+    TooManyRows {
+        /// The bound.
+        max: usize,
+    },
+    /// The books could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// Why no meter was opened.

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Commands go through one writer thread and are answered once they are committed; reads have their
-//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for, and
-//! `store`, which is all that commands do; `writer` is how they are committed, `recovery` what happens
-//! after a crash, `verify` the proof of it all.
+//! own connections. Read `schema.sql` first, then `handle`, which is all that callers can ask for,
+//! and `store`, which is all that commands do; `writer` is how they are committed, `recovery` what
+//! happens after a crash, `verify` the proof of it all.
 //!
 //! Never knows: text, models, HTTP, payment providers. Stored token ids are opaque bytes.
 
@@ -46,15 +46,20 @@ mod writer;
 
 pub use backup::{BackedUp, BackupError, ChainHead, backup};
 pub use clock::{Clock, SystemClock};
-pub use dates::{Day, ParseDayError};
+pub use dates::{Day, ParseDayError, rfc3339};
 pub use errors::{
-    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, OpenError,
-    Unavailable,
+    AccountError, ChargeError, CloseError, GrantError, Invalid, KeyError, LedgerError, NoticeError,
+    OpenError, Unavailable, UsageError,
 };
 pub use export::{
     Export, ExportError, ExportFormat, ExportQuery, ExportWhat, UnknownWord, export_file,
+    push_csv_text,
 };
 pub use keys::fresh_secret;
+pub use reader::{
+    BadCursor, GenerationPage, GenerationQuery, GenerationRow, KeyName, LowBalance, NoticeRecord,
+    UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums,
+};
 pub use receipt::{
     ChargeReceipt, PurchaseReceipt, Receipt, ReceiptError, ReceiptRefused, SignedReceipt,
     check_receipt,
@@ -73,7 +78,7 @@ pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysErro
 pub use types::{
     AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
-    MeterState, NewKey, ParseMeterIdError, Purged, UnknownReset,
+    MeterState, NewKey, NoticeId, ParseMeterIdError, Purged, UnknownReset,
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 pub use voucher_code::{ParseCodeError, VoucherCode};
@@ -175,7 +180,6 @@ impl Ledger {
     pub fn open(path: &Path, options: LedgerOptions) -> Result<Self, LedgerError> {
         let lock = Lock::take(path)?;
         let mut conn = connection::writer(path)?;
-        let keys = ServerKeys::open(&ServerKeys::path_beside(path))?;
         let clock = options.clock;
         let keeps_ids = options.retain_ids != Some(Duration::ZERO);
         let recovered = recovery::begin_boot(&mut conn, bounded_ms(&*clock), keeps_ids)?;
@@ -183,6 +187,15 @@ impl Ledger {
             let recovery::Recovered { closed, reversed, .. } = recovered;
             tracing::warn!(closed, reversed, "closed meters that an earlier process left open");
         }
+        let keys_path = ServerKeys::path_beside(path);
+        if recovered.boot > 1 && !keys_path.exists() {
+            tracing::warn!(
+                "made new server keys, as there is no {}: vouchers and receipts that were made \
+                 with others no longer check; put that file back if there was one",
+                keys_path.display()
+            );
+        }
+        let keys = ServerKeys::open(&keys_path)?;
         let report = verify::at_start(&conn)?;
         if let Some(finding) = report.findings.into_iter().next() {
             return Err(LedgerError::Damaged(finding));

@@ -38,6 +38,16 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// A message to a team's own server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NoticeId(pub i64);
+
+impl fmt::Display for NoticeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One request that may be charged. UUID version 7: ids made later sort later (as far as the clock
 /// allows). Prints as 32 hexadecimal digits, and parses from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -313,6 +323,8 @@ pub struct GenerationRecord {
     pub body_hash: [u8; 32],
     /// Unix milliseconds.
     pub opened_ms: i64,
+    /// When the first token was paid for, in Unix milliseconds.
+    pub first_charge_ms: Option<i64>,
     /// Unix milliseconds; `None` while open.
     pub closed_ms: Option<i64>,
     /// The paid ids of each choice, in order. `None`: they are gone, by reversal or by age.

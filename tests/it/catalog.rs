@@ -47,15 +47,16 @@ fn sources_refused(sources: &str, expected: &str) {
 fn unknown_keys_are_refused_with_the_known_ones() {
     refused(
         "[server]\nhots = \"0.0.0.0\"",
-        "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `data`, `models`, \
-         `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, `model_memory`, \
-         `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, `stall_secs`, \
-         `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`",
+        "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, \
+         `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
+         `model_memory`, `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, \
+         `stall_secs`, `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`, \
+         `notice_networks`",
     );
     refused(
         "[severs]",
         "models.toml:1:2: unknown key `severs`, expected one of `server`, `tiers`, `packs`, \
-         `plans`, `models`",
+         `plans`, `payments`, `models`",
     );
     refused(
         "[tiers.gold]\ncredits_per_token = 3",
@@ -196,6 +197,85 @@ fn prices_are_whole_fils_and_never_floats() {
     assert_eq!(fils("0.001"), 1);
     assert_eq!(fils("12.345"), 12_345);
     assert_eq!(fils("1000000.000"), 1_000_000_000);
+}
+
+#[test]
+fn ways_to_pay_are_checked() {
+    refused(
+        "[payments.stripe]",
+        "models.toml:1:11: unknown key `stripe`, expected one of `manual`, `tap`, `myfatoorah`",
+    );
+    refused(
+        "[payments.tap]\nsecret = \"sk_live\"",
+        "models.toml:2:1: unknown key `secret`, expected one of `source`, `merchant`, `base_url`, \
+         `timeout_secs`",
+    );
+    refused(
+        "[payments.tap]\nsource = \"knet\"",
+        "models.toml:2:10: unknown source \"knet\": one of src_all, src_kw.knet, src_card",
+    );
+    refused(
+        "[payments.tap]\nmerchant = \"1 2\"",
+        "models.toml:2:12: \"1 2\" is not a merchant: write the number that Tap gave, in quotes",
+    );
+    refused(
+        "[payments.tap]\ntimeout_secs = 0",
+        "models.toml:2:16: 0 is out of range: a whole number from 1 to 120",
+    );
+    refused(
+        "[payments.myfatoorah]\nmethod = \"kn\"",
+        "models.toml:2:10: unknown method \"kn\": there are knet and card",
+    );
+    refused(
+        "[payments.myfatoorah]\ntoken = \"x\"",
+        "models.toml:2:1: unknown key `token`, expected one of `method`, `base_url`, \
+         `timeout_secs`",
+    );
+    refused("[payments.manual]", "models.toml:1:1: missing key `instructions`");
+    refused(
+        "[payments.manual]\ninstructions = \"Pay us\"",
+        "models.toml:2:16: instructions need {reference} in them: what the customer writes on the \
+         transfer, so that the operator finds the order",
+    );
+    for wrong in ["http://pay.example", "http://127.0.0.1.pay.example", "http://localhosts"] {
+        refused(
+            &format!("[payments.tap]\nbase_url = \"{wrong}\""),
+            &format!(
+                "models.toml:2:12: \"{wrong}\" is not secure: write https://, or http:// with \
+                 127.0.0.1 or localhost"
+            ),
+        );
+    }
+    refused(
+        "[server]\npublic_url = \"https://pay.example/\"",
+        "models.toml:2:14: \"https://pay.example/\" is not an origin: write scheme and host, such \
+         as \"https://chat.example.com\", without a path",
+    );
+    for right in ["https://pay.example:8443", "http://localhost", "http://[::1]:80"] {
+        let text = format!("[server]\npublic_url = \"{right}\"\n{TIERS}{MODEL}");
+        let server = parse(&text).expect(right).server;
+        assert_eq!(server.public_url.map(|origin| origin.to_string()).as_deref(), Some(right));
+    }
+}
+
+#[test]
+fn the_shipped_ways_to_pay_are_the_defaults() {
+    let shipped = Catalog::shipped().payments;
+    let manual = shipped.manual.as_ref().expect("bank transfer").instructions.to_string();
+    assert!(manual.contains("{amount} KWD") && !manual.contains('\n'), "{manual}");
+    assert!(shipped.tap.is_none() && shipped.myfatoorah.is_none());
+
+    // What the comments show is what a bare section means, but for the merchant.
+    let text = include_str!("../../models.toml");
+    let start = text.find("# [payments.tap]").expect("a section");
+    let end = start + text[start..].find("# ----").expect("the next part");
+    let lines = text[start..end].lines().filter_map(|line| line.strip_prefix("# "));
+    let lines = lines.filter(|line| !line.starts_with("merchant")).collect::<Vec<_>>().join("\n");
+    let shown = parse(&format!("{lines}\n{TIERS}{MODEL}")).expect("sound").payments;
+    let bare = "[payments.tap]\nbase_url = \"https://api.tap.company\"\n[payments.myfatoorah]\n\
+                base_url = \"https://api.myfatoorah.com\"";
+    let bare = parse(&format!("{bare}\n{TIERS}{MODEL}")).expect("sound").payments;
+    assert_eq!(format!("{shown:?}"), format!("{bare:?}"));
 }
 
 #[test]
@@ -399,26 +479,27 @@ fn every_key_of_a_model_is_read() {
 #[test]
 fn every_server_setting_is_read() {
     let text = format!(
-        "[server]\nhost = \"::1\"\nport = 0\ndata = \"/srv\"\nmodels = [\"m\"]\ndevice = \"cpu\"\n\
+        "[server]\nhost = \"::1\"\nport = 0\npublic_url = \"https://Pay.example\"\ndata = \"/srv\"\nmodels = [\"m\"]\ndevice = \"cpu\"\n\
          threads = 3\nmax_batch = 4\nmax_step_tokens = 16\nkv_memory = \"1 GiB\"\n\
          model_memory = 17179869184\nprefix_cache = false\nspeculation = \"off\"\n\
          queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
          keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\nverify_hours = 9\n\
+         notice_networks = \"any\"\n\
          {TIERS}{MODEL}"
     );
     let server = parse(&text).expect("sound").server;
     assert_eq!(server.device, Some(Device::Cpu));
     assert_eq!(
         format!("{server:?}"),
-        "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), data: Some(\"/srv\"), \
-         models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
+        "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), \
+         public_url: Some(SecureOrigin(\"https://pay.example\")), data: Some(\"/srv\"), models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
          max_step_tokens: Some(16), kv_memory: Some(1GiB), model_memory: Some(16GiB), \
          prefix_cache: Some(false), speculation: Some(Off), queue: Some(5), \
          max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \
-         verify_hours: Some(9) }"
+         verify_hours: Some(9), notice_networks: Some(Any) }"
     );
 }
 

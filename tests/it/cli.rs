@@ -2,6 +2,7 @@
 
 use std::process::{Output, Stdio};
 
+use mizan::ledger::{Ledger, LedgerOptions, MeterRequest};
 use tempfile::TempDir;
 
 use crate::support;
@@ -60,6 +61,32 @@ fn an_operator_keeps_accounts_keys_and_grants_without_a_server() {
     assert!(shell.ok("ledger verify").contains("the books are right"));
     let refused = shell.refused("grant research 1 --reason late");
     assert!(refused.contains("closed"), "{refused}");
+}
+
+#[test]
+fn an_operator_sees_usage_and_sets_notices() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    let usage = shell.ok("usage research --by model,day");
+    assert!(
+        usage.starts_with("MODEL") && usage.lines().last().expect("a line").starts_with("total")
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&shell.ok("usage research --json")).expect("JSON");
+    assert_eq!(json["total"]["requests"], 0);
+    let csv = shell.ok("usage research --by key --csv");
+    assert!(csv.starts_with("key_id,key_label,key_prefix,requests"), "{csv}");
+    assert!(shell.ok("requests research --limit 5").starts_with("REQUEST"));
+    assert!(shell.refused("requests research --limit 0").contains("1 to 1000"));
+    assert!(shell.refused("usage nobody").contains("there is no account 'nobody'"));
+
+    assert_eq!(shell.ok("account notice research"), "research is told of no balance\n");
+    let set = shell.ok("account notice research --below 500 --url https://example.com/hook");
+    assert!(set.contains("below 500 credits, at https://example.com/hook\nwhsec_"), "{set}");
+    assert!(!shell.ok("account notice research").contains("whsec_"));
+    let refused = shell.refused("account notice research --below 5 --url http://127.0.0.1/");
+    assert!(refused.contains("loopback"), "{refused}");
+    assert_eq!(shell.ok("account notice research --off"), "research is told of no balance\n");
 }
 
 #[test]
@@ -151,4 +178,82 @@ fn rows_of_the_books_are_printed() {
     let output = shell.run("ledger export --from 2026-02-30");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && errors.contains("is not a day"), "{errors}");
+}
+
+/// A receipt made by the books themselves, checked with the key of the data folder, with the key
+/// as a text, and with the server's answer in a file.
+#[test]
+fn a_receipt_is_checked_offline() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    shell.ok("grant research 500 --reason first");
+    shell.ok("key create research");
+    let ledger = Ledger::open(&shell.data.path().join("ledger.db"), LedgerOptions::default())
+        .expect("books");
+    let account = ledger.accounts().expect("read")[0].id;
+    let key = ledger.keys(account).expect("read")[0].id;
+    let request = MeterRequest {
+        account,
+        key,
+        model: "test-model".to_owned(),
+        model_digest: [7; 32],
+        credits_per_token: 2,
+        streamed: true,
+        input_tokens: 30,
+        idempotency_key: None,
+        body_hash: [1; 32],
+    };
+    let meter = ledger.open_meter(request).wait().expect("opened");
+    ledger.charge(meter, 0, vec![vec![1, 2, 3]]).wait().expect("charged");
+    ledger.close_meter(meter, "stop").wait().expect("closed");
+    let receipt = ledger.charge_receipt(account, meter).expect("paid for");
+    let public = ledger.server_keys().public_key();
+    ledger.shutdown();
+
+    let text = serde_json::to_string_pretty(&receipt).expect("JSON");
+    let file = shell.data.path().join("receipt.json");
+    std::fs::write(&file, &text).expect("written");
+    let answer = shell.data.path().join("receipt-key.json");
+    let shown = format!("{{\"data\": {{\"public_key\": \"{public}\"}}}}");
+    std::fs::write(&answer, shown).expect("written");
+    let check = format!("ledger receipt check {}", file.display());
+    let keys = [String::new(), format!("--key {public}"), format!("--key {}", answer.display())];
+    for key in keys {
+        let told = shell.ok(&format!("{check} {key}"));
+        for line in [
+            "account        research (key mz-",
+            "input          30 tokens, free",
+            "output         3 tokens at 2 credits",
+            "paid           6 credits",
+            "the receipt is right",
+        ] {
+            assert!(told.contains(line), "{line}: {told}");
+        }
+    }
+    let wrong = shell.refused(&format!("{check} --key nonsense"));
+    assert!(wrong.contains("neither a file nor a key"), "{wrong}");
+    std::fs::write(&file, text.replace("\"credits\": 6", "\"credits\": 5")).expect("written");
+    let forged = shell.refused(&check);
+    assert!(forged.contains("the signature does not fit"), "{forged}");
+    std::fs::write(&file, "{}").expect("written");
+    assert!(shell.refused(&check).contains("this is no receipt"));
+}
+
+/// Small books of every size; the real ones are `mizan bench ledger --rows 1000000`.
+#[test]
+fn the_ledgers_bench_prints_a_row_for_each_size() {
+    let shell = Shell::new();
+    let json = shell.data.path().join("figures.json");
+    let line = format!(
+        "bench ledger --rows 20 --rounds 1 --charges 64 --folder {} --json {}",
+        shell.data.path().display(),
+        json.display()
+    );
+    let table = shell.ok(&line);
+    assert_eq!(table.lines().count(), 4, "{table}");
+    let figures = std::fs::read_to_string(&json).expect("figures");
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
+    assert_eq!(figures["sizes"][1]["rows"], 20);
+    let left = std::fs::read_dir(shell.data.path()).expect("a folder");
+    assert_eq!(left.count(), 1, "the books are gone, the figures stay");
 }

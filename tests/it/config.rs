@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
 use mizan::catalog::Catalog;
-use mizan::config::{Config, ConfigError, Secret, ServeFlags, StoreFlags};
+use mizan::config::{Config, ConfigError, PaymentSecrets, Secret, ServeFlags, StoreFlags};
 
 const FILE: &str = "\
 [server]
@@ -65,7 +65,12 @@ fn resolve_in_process(arguments: &[&str], environment: &[(&str, &str)]) -> Strin
 fn prints_what_it_resolves_to() {
     let arguments = std::env::var("TEST_ARGUMENTS").unwrap_or_default();
     let arguments: Vec<&str> = arguments.lines().collect();
-    match flags(&arguments).map(|flags| Config::resolve(flags, catalog())) {
+    let mut text = FILE.to_owned();
+    if arguments.contains(&"--model=pays") {
+        text.push_str("[payments.tap]\n");
+    }
+    let catalog = Catalog::parse(&text, "models.toml", Path::new("")).expect("sound");
+    match flags(&arguments).map(|flags| Config::resolve(flags, catalog)) {
         Ok(Ok(config)) => println!(
             "\nRESOLVED port={} queue={} batch={} data={} models={} key={:?}",
             config.port,
@@ -228,6 +233,98 @@ fn every_flag_is_documented_and_a_variable_of_the_same_name() {
     }
     let shipped = Config::resolve(ServeFlags::default(), Catalog::shipped()).expect("sound");
     assert_eq!((shipped.port, shipped.queue), (8080, 256));
+}
+
+/// Settings with these sections and these secrets of payment providers.
+fn paying(
+    sections: &str,
+    flags: ServeFlags,
+    payment_secrets: PaymentSecrets,
+) -> Result<Config, ConfigError> {
+    let text = format!("{FILE}{sections}");
+    let catalog = Catalog::parse(&text, "models.toml", Path::new("")).expect("sound");
+    Config::resolve(ServeFlags { payment_secrets: Some(payment_secrets), ..flags }, catalog)
+}
+
+fn given(secret: &str) -> Option<Secret> {
+    Some(Secret::new(secret))
+}
+
+#[test]
+fn a_provider_without_its_secret_refuses_the_start() {
+    let outside = || flags(&["--public-url=https://pay.example"]).expect("flags");
+    let refused = |sections: &str, flags: ServeFlags, secrets: PaymentSecrets| {
+        paying(sections, flags, secrets).expect_err("refused").to_string()
+    };
+    let missing = |section: &str, variable: &str, why: &str| {
+        format!(
+            "[payments.{section}] needs its secret in {variable}, but {why}: set it in the \
+             environment, or take the section away"
+        )
+    };
+    let (tap, fatoorah) = ("[payments.tap]", "[payments.myfatoorah]");
+    let none = PaymentSecrets::default;
+    let empty = "it is not set or empty";
+    let expected = missing("tap", "MIZAN_TAP_SECRET_KEY", empty);
+    assert_eq!(refused(tap, outside(), none()), expected);
+    let secrets = PaymentSecrets { tap_secret_key: given(""), ..none() };
+    assert_eq!(refused(tap, outside(), secrets), expected);
+    let secrets = PaymentSecrets { tap_secret_key: given("sk_test\n"), ..none() };
+    let unclean = "it has blanks, line breaks or characters outside of ASCII";
+    assert_eq!(refused(tap, outside(), secrets), missing("tap", "MIZAN_TAP_SECRET_KEY", unclean));
+    assert_eq!(
+        refused(fatoorah, outside(), none()),
+        missing("myfatoorah", "MIZAN_MYFATOORAH_TOKEN", empty)
+    );
+    let secrets = PaymentSecrets { myfatoorah_token: given("t"), ..none() };
+    assert_eq!(
+        refused(fatoorah, outside(), secrets),
+        missing("myfatoorah", "MIZAN_MYFATOORAH_WEBHOOK_SECRET", empty)
+    );
+    let secrets = PaymentSecrets { tap_secret_key: given("sk_test"), ..none() };
+    assert_eq!(
+        refused(tap, ServeFlags::default(), secrets),
+        "[payments.tap] sends customers and callbacks back to this server: set public_url in \
+         [server], or MIZAN_PUBLIC_URL, to its address from outside"
+    );
+
+    // Commands that take no payments work without.
+    let command = ServeFlags::from(StoreFlags::default());
+    let config = paying(tap, command, none()).expect("no server");
+    assert!(config.payments.is_empty());
+}
+
+#[test]
+fn providers_are_ready_in_the_order_of_the_file_format() {
+    let sections = "[payments.tap]\n[payments.myfatoorah]\n\
+                    [payments.manual]\ninstructions = \"{reference}\"";
+    let flags = flags(&["--public-url=https://pay.example:8443"]).expect("flags");
+    let secrets = PaymentSecrets {
+        tap_secret_key: given("sk_test_zzz"),
+        myfatoorah_token: given("token_zzz"),
+        myfatoorah_webhook_secret: given("webhook_zzz"),
+    };
+    let config = paying(sections, flags, secrets).expect("sound");
+    let names: Vec<&str> = config.payments.iter().map(|provider| provider.name()).collect();
+    assert_eq!(names, ["manual", "tap", "myfatoorah"]);
+    assert_eq!(config.payment_provider("tap").expect("enabled").name(), "tap");
+    assert!(config.payment_provider("cash").is_none());
+    assert_eq!(config.public_url.as_deref(), Some("https://pay.example:8443"));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("api.myfatoorah.com") && !shown.contains("zzz"), "{shown}");
+}
+
+#[test]
+fn secrets_of_providers_are_read_from_the_environment() {
+    // The other half runs in a process of its own, with only this environment.
+    let check = |environment: &[(&str, &str)], expected: &str| {
+        let arguments = ["--public-url=https://pay.example", "--model=pays"];
+        let found = resolve_in_process(&arguments, environment);
+        assert!(found.contains(expected), "{found}");
+    };
+    check(&[], "MIZAN_TAP_SECRET_KEY, but it is not set or empty");
+    check(&[("MIZAN_TAP_SECRET_KEY", "")], "MIZAN_TAP_SECRET_KEY, but it is not set or empty");
+    check(&[("MIZAN_TAP_SECRET_KEY", "sk_test")], "unknown model \"pays\"");
 }
 
 #[test]

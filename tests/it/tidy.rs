@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ledger", &["money"]),
     ("payments", &["money"]),
     ("catalog", &["money"]),
-    ("config", &["catalog"]),
+    ("config", &["catalog", "payments"]),
     ("hub", &["catalog", "config"]),
     ("registry", &["engine", "model", "text", "hub", "catalog", "config"]),
     ("metering", &["engine", "ledger", "catalog"]),

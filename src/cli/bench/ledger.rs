@@ -1,4 +1,4 @@
-//! `mizan bench ledger`: what a charge costs, on books from empty to as many transfers as asked for.
+//! `mizan bench ledger`: what a charge costs, on books from empty to as large as asked for.
 //!
 //! Books of every size are made first, each from the one before. Then the sizes take turns, round
 //! by round, so that what the machine does beside is shared by all of them.
@@ -190,7 +190,10 @@ fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 fn figures(size: &Size) -> Value {
-    let micros = |of: fn(&Round) -> &Timed| json!({ "p50": median_micros(size, of, 50), "p99": median_micros(size, of, 99) });
+    let micros = |of: fn(&Round) -> &Timed| {
+        let [p50, p99] = [50, 99].map(|percent| median_micros(size, of, percent));
+        json!({ "p50": p50, "p99": p99 })
+    };
     json!({
         "rows": size.rows,
         "bytes": size.bytes,

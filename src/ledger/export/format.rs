@@ -55,26 +55,11 @@ impl Text {
             }
             match cell {
                 Cell::Number(number) => self.number(*number),
-                Cell::Text(text) => self.csv_text(text),
+                Cell::Text(text) => push_csv_text(&mut self.text, text),
                 Cell::Absent => {}
             }
         }
         self.text.push_str("\r\n");
-    }
-
-    fn csv_text(&mut self, text: &str) {
-        // Spreadsheets take what begins so for a formula, also inside quotes; an apostrophe makes
-        // it a text (OWASP, "CSV Injection").
-        let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-        let guard = if is_formula { "'" } else { "" };
-        if is_formula || text.contains([',', '"', '\r', '\n']) {
-            self.text.push('"');
-            self.text.push_str(guard);
-            self.text.push_str(&text.replace('"', "\"\""));
-            self.text.push('"');
-        } else {
-            self.text.push_str(text);
-        }
     }
 
     fn json(&mut self, names: &[&str], cells: &[Cell<'_>]) {
@@ -98,6 +83,22 @@ impl Text {
 
     fn number(&mut self, number: i64) {
         write!(self.text, "{number}").expect("a String takes everything");
+    }
+}
+
+/// Appends a cell of text to a line of CSV.
+pub fn push_csv_text(line: &mut String, text: &str) {
+    // Spreadsheets take what begins so for a formula, also inside quotes; an apostrophe makes it a
+    // text (OWASP, "CSV Injection").
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let guard = if is_formula { "'" } else { "" };
+    if is_formula || text.contains([',', '"', '\r', '\n']) {
+        line.push('"');
+        line.push_str(guard);
+        line.push_str(&text.replace('"', "\"\""));
+        line.push('"');
+    } else {
+        line.push_str(text);
     }
 }
 

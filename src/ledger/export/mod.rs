@@ -22,6 +22,7 @@ use super::errors::LedgerError;
 use super::reader::Readers;
 use super::types::AccountId;
 use format::Text;
+pub use format::push_csv_text;
 
 /// Transfers or requests looked at in one part.
 const PART: i64 = 4_096;

@@ -5,6 +5,8 @@
 
 mod accounts;
 mod meters;
+mod notices;
 mod reads;
 mod sales;
 mod sales_reads;
+mod usage;

@@ -1,7 +1,17 @@
 //! Reads: own connections that do not write, each used for one short transaction.
 //! Promises: a read sees one commit, never waits for the writer, and never makes it wait.
 
+mod generations;
+mod notices;
 pub(super) mod sales;
+mod usage;
+
+pub(in crate::ledger) use generations::generations;
+pub use generations::{BadCursor, GenerationPage, GenerationQuery, GenerationRow};
+pub use notices::{LowBalance, NoticeRecord};
+pub(in crate::ledger) use notices::{low_balance, notices, notices_due, notices_waiting};
+pub use usage::{KeyName, UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums};
+pub(in crate::ledger) use usage::{MAX_USAGE_ROWS, usage};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,18 +34,18 @@ const MAX_IDLE: usize = 8;
 
 /// The read connections of one ledger.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(in crate::ledger) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(in crate::ledger) fn new(path: PathBuf) -> Self {
         Self { path, idle: Mutex::new(Vec::new()) }
     }
 
     /// Runs `query` in a read transaction of its own.
-    pub(super) fn read<T>(
+    pub(in crate::ledger) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LedgerError> {
@@ -55,13 +65,13 @@ impl Readers {
     }
 
     /// How long the WAL is, in bytes.
-    pub(super) fn wal_bytes(&self) -> u64 {
+    pub(in crate::ledger) fn wal_bytes(&self) -> u64 {
         let wal = std::fs::metadata(beside(&self.path, "-wal"));
         wal.map_or(0, |metadata| metadata.len())
     }
 
     /// Closes the connections that no read uses.
-    pub(super) fn close_idle(&self) {
+    pub(in crate::ledger) fn close_idle(&self) {
         self.lock().clear();
     }
 
@@ -75,7 +85,10 @@ const KEY_COLUMNS: &str = "k.id,k.account_id,a.name,a.plan,k.label,k.prefix,k.li
     a.frozen_ms IS NOT NULL";
 
 /// The key with this secret.
-pub(super) fn find_key(conn: &Connection, secret: &str) -> rusqlite::Result<Option<KeyInfo>> {
+pub(in crate::ledger) fn find_key(
+    conn: &Connection,
+    secret: &str,
+) -> rusqlite::Result<Option<KeyInfo>> {
     let hash = keys::secret_hash(secret);
     let sql = format!(
         "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
@@ -90,7 +103,10 @@ pub(super) fn find_key(conn: &Connection, secret: &str) -> rusqlite::Result<Opti
 }
 
 /// An account's keys, in the order they were made.
-pub(super) fn keys(conn: &Connection, account: AccountId) -> rusqlite::Result<Vec<KeyInfo>> {
+pub(in crate::ledger) fn keys(
+    conn: &Connection,
+    account: AccountId,
+) -> rusqlite::Result<Vec<KeyInfo>> {
     let sql = format!(
         "SELECT {KEY_COLUMNS} FROM api_key k JOIN account a ON a.id=k.account_id
          WHERE k.account_id=?1 ORDER BY k.id"
@@ -118,13 +134,13 @@ const ACCOUNT_COLUMNS: &str = "id,name,plan,balance,credited,created_ms,closed_m
     (SELECT coalesce(sum(used),0) FROM meter WHERE account_id=account.id AND state='open')";
 
 /// Every team, in the order they were made.
-pub(super) fn accounts(conn: &Connection) -> rusqlite::Result<Vec<AccountInfo>> {
+pub(in crate::ledger) fn accounts(conn: &Connection) -> rusqlite::Result<Vec<AccountInfo>> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM account WHERE kind='team' ORDER BY id");
     conn.prepare_cached(&sql)?.query_map([], account_info)?.collect()
 }
 
 /// One team.
-pub(super) fn account(
+pub(in crate::ledger) fn account(
     conn: &Connection,
     account: AccountId,
 ) -> rusqlite::Result<Option<AccountInfo>> {
@@ -147,7 +163,7 @@ fn account_info(row: &Row<'_>) -> rusqlite::Result<AccountInfo> {
 }
 
 /// What a team has had and has.
-pub(super) fn account_totals(
+pub(in crate::ledger) fn account_totals(
     conn: &Connection,
     account: AccountId,
 ) -> rusqlite::Result<Option<AccountTotals>> {
@@ -165,7 +181,7 @@ pub(super) fn account_totals(
 }
 
 /// What a key has spent, seen from `now_ms`.
-pub(super) fn key_usage(
+pub(in crate::ledger) fn key_usage(
     conn: &Connection,
     key: KeyId,
     now_ms: i64,
@@ -198,7 +214,7 @@ pub(super) fn key_usage(
 }
 
 /// One generation of this account, with its ids if they are still there.
-pub(super) fn generation(
+pub(in crate::ledger) fn generation(
     conn: &Connection,
     account: AccountId,
     meter: MeterId,
@@ -207,7 +223,7 @@ pub(super) fn generation(
         .prepare_cached(
             "SELECT id,account_id,key_id,model,model_digest,credits_per_token,streamed,
                input_tokens,output_tokens,used,state,finish_reason,ids_sha256,idempotency_key,
-               body_hash,opened_ms,closed_ms
+               body_hash,opened_ms,first_charge_ms,closed_ms
              FROM meter WHERE id=?1 AND account_id=?2",
         )?
         .query_row(params![meter, account], record)
@@ -240,7 +256,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<GenerationRecord> {
         idempotency_key: row.get(13)?,
         body_hash: row.get::<_, Blob<32>>(14)?.0,
         opened_ms: row.get(15)?,
-        closed_ms: row.get(16)?,
+        first_charge_ms: row.get(16)?,
+        closed_ms: row.get(17)?,
         token_ids: None,
     })
 }

@@ -101,7 +101,7 @@ pub(in crate::ledger) fn revenue(conn: &Connection) -> rusqlite::Result<Vec<Paid
         let (pack, provider): (String, String) = (row.get(1)?, row.get(2)?);
         let key = (dates::day_of(at_ms), pack, provider);
         let day = days.entry(key).or_insert_with_key(|(_, pack, provider)| PaidDay {
-            day: dates::Day::holding(at_ms).to_string(),
+            day: dates::Day::of(at_ms).to_string(),
             pack: pack.clone(),
             provider: provider.clone(),
             orders: 0,

@@ -40,8 +40,9 @@ pub(crate) fn create_key(
     context
         .conn
         .prepare_cached(
-            "INSERT INTO api_key(account_id,label,prefix,secret_hash,scopes,limit_credits,limit_reset,
-               period_start_ms,created_ms) VALUES(?1,?2,?3,?4,'inference,usage',?5,?6,?7,?8)",
+            "INSERT INTO api_key(account_id,label,prefix,secret_hash,scopes,limit_credits,
+               limit_reset,period_start_ms,created_ms)
+             VALUES(?1,?2,?3,?4,'inference,usage',?5,?6,?7,?8)",
         )?
         .execute(params![
             key.account,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::notices::{Threshold, balance_moved};
 use super::{Context, Outcome, exactly_one, limit_of, refuse};
 use crate::ledger::errors::ChargeError;
 use crate::ledger::period::{self, Allowance};
@@ -18,6 +19,7 @@ struct Payer {
     key: KeyId,
     credits_per_token: i64,
     balance: i64,
+    threshold: Threshold,
     limit: Option<KeyLimit>,
     period_start_ms: i64,
     period_used: i64,
@@ -77,7 +79,8 @@ pub(crate) fn charge(
 fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
     conn.prepare_cached(
         "SELECT m.state,m.account_id,m.key_id,m.credits_per_token,a.balance,
-           k.limit_credits,k.limit_reset,k.period_start_ms,k.period_used
+           k.limit_credits,k.limit_reset,k.period_start_ms,k.period_used,
+           a.notice_below,a.noticed_ms IS NOT NULL
          FROM meter m JOIN account a ON a.id=m.account_id JOIN api_key k ON k.id=m.key_id
          WHERE m.id=?1",
     )?
@@ -91,6 +94,7 @@ fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
             limit: limit_of(row, 5)?,
             period_start_ms: row.get(7)?,
             period_used: row.get(8)?,
+            threshold: Threshold { below: row.get(9)?, told: row.get(10)? },
         })
     })
     .optional()
@@ -128,6 +132,8 @@ fn debit(
         .prepare_cached("UPDATE account SET balance=balance-?2 WHERE id=?1 AND balance>=?2")?
         .execute(params![payer.account, paid.cost])
         .and_then(exactly_one)?;
+    let balance = payer.balance - paid.cost;
+    balance_moved(context, payer.account, payer.balance, balance, payer.threshold)?;
     let period_used = allowance.used + paid.cost;
     context
         .conn

@@ -4,7 +4,7 @@ use rusqlite::ToSql;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 
 use crate::ledger::sales::{RefundId, RefundState, TopupId, TopupState};
-use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState};
+use crate::ledger::types::{AccountId, Credits, KeyId, LimitReset, MeterId, MeterState, NoticeId};
 use crate::money::Fils;
 
 macro_rules! integer_column {
@@ -21,7 +21,7 @@ macro_rules! integer_column {
         }
     )*};
 }
-integer_column!(AccountId, Credits, Fils, KeyId);
+integer_column!(AccountId, Credits, Fils, KeyId, NoticeId);
 
 macro_rules! word_column {
     ($name:ident: $($variant:ident = $word:literal),*) => {

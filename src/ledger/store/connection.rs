@@ -11,7 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::ledger::errors::LedgerError;
 
-/// What fresh books are made of: the newest version. The books' `user_version` says which they have.
+/// What fresh books are made of: the newest version. The books' `user_version` says which they
+/// have.
 const SCHEMA: &str = include_str!("../schema.sql");
 
 /// What brings books of version 1 to 2, and so on. Frozen once released: books out there had them.

@@ -3,6 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::accounts::{fits_house, team};
+use super::notices::{Threshold, balance_moved};
 use super::{
     Blob, Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, audit, check_actor, check_amount, check_text,
     exactly_one, refuse,
@@ -94,15 +95,12 @@ impl Movement<'_> {
 /// Moves credits or fils: both balances, and one hash-chained row that says so. Its `seq`.
 pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite::Result<i64> {
     let Movement { kind, from, to, amount, .. } = *movement;
-    let mut credit = context.conn.prepare_cached(
-        "UPDATE account SET balance=balance+?2,credited=credited+iif(kind='team',?3,0) WHERE id=?1",
-    )?;
     let brought = if movement.is_brought() { amount } else { 0 };
     // A spend's account was debited charge by charge, while the meter was open.
     if kind != TransferKind::Spend {
-        credit.execute(params![from, -amount, -brought]).and_then(exactly_one)?;
+        shift(context, from, -amount, -brought)?;
     }
-    credit.execute(params![to, amount, brought]).and_then(exactly_one)?;
+    shift(context, to, amount, brought)?;
 
     let last = context
         .conn
@@ -147,6 +145,25 @@ pub(super) fn append(context: &Context<'_>, movement: &Movement<'_>) -> rusqlite
         ])
         .and_then(exactly_one)?;
     Ok(fields.seq)
+}
+
+/// Adds to one account's balance, and tells its team if that crosses its threshold.
+fn shift(
+    context: &Context<'_>,
+    account: AccountId,
+    amount: i64,
+    brought: i64,
+) -> rusqlite::Result<()> {
+    let (balance, threshold): (i64, _) = context
+        .conn
+        .prepare_cached(
+            "UPDATE account SET balance=balance+?2,credited=credited+iif(kind='team',?3,0)
+             WHERE id=?1 RETURNING balance,notice_below,noticed_ms IS NOT NULL",
+        )?
+        .query_row(params![account, amount, brought], |row| {
+            Ok((row.get(0)?, Threshold { below: row.get(1)?, told: row.get(2)? }))
+        })?;
+    balance_moved(context, account, balance - amount, balance, threshold)
 }
 
 /// Credits an operator gives.

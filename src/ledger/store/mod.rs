@@ -12,6 +12,7 @@ pub(crate) mod connection;
 mod corrections;
 mod journal;
 mod meters;
+mod notices;
 mod refunds;
 mod topups;
 mod vouchers;
@@ -24,6 +25,7 @@ pub(crate) use columns::Blob;
 pub(crate) use corrections::{Correction, correct};
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
+pub(crate) use notices::{NewTry, notice_tried, set_notice};
 pub(crate) use refunds::{
     NewRefund, SELECT as SELECT_REFUND, begin_refund, finish_refund, refund_info,
 };

@@ -74,8 +74,8 @@ fn fields<'a>(row: &'a Row<'_>) -> rusqlite::Result<TransferFields<'a>> {
     })
 }
 
-/// Each kind moves between its own two sides; spends and reversals belong to a meter or a refund and
-/// mirror it.
+/// Each kind moves between its own two sides; spends and reversals belong to a meter or a refund
+/// and mirror it.
 pub(super) fn check_meanings(
     conn: &Connection,
     report: &mut VerifyReport,

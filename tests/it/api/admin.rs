@@ -10,21 +10,26 @@ use tower::ServiceExt;
 use super::{CHAT, chat};
 use crate::support::server::{Answer, Server, Setup};
 
-const OPERATOR: &str = "the operator's own secret";
+pub(super) const OPERATOR: &str = "the operator's own secret";
 
 /// The server's routes as the holder of `key` sees them.
-struct Holder {
+pub(super) struct Holder {
     router: Router,
     key: &'static str,
 }
 
 impl Holder {
-    fn of(server: &Server, key: &'static str) -> Self {
+    pub(super) fn of(server: &Server, key: &'static str) -> Self {
         let state = server.state.clone().with_operator_key(OperatorKey::of(OPERATOR));
         Self { router: api::router(state), key }
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1/admin{path}"))
@@ -36,11 +41,11 @@ impl Holder {
         (answer.status.as_u16(), answer.json())
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.call(Method::POST, path, Some(body)).await
     }
 }

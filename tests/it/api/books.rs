@@ -67,7 +67,7 @@ async fn the_operator_alone_exports() {
     let server = Server::start(Setup::saying(&["a", "b"]));
     server.post(CHAT, &chat(json!({}))).await;
     server.settled().await;
-    for (key, status) in [("mz-0000", 403), (server.key.as_str(), 403)] {
+    for (key, status) in [("mz-0000", 401), (server.key.as_str(), 403)] {
         assert_eq!(export(&server, key, "").await.status, status);
     }
     let csv = export(&server, OPERATOR, "").await;

@@ -13,8 +13,10 @@ mod money;
 mod panics;
 mod plain;
 mod routes;
+mod sales;
 mod shutdown;
 mod streamed;
+mod usage;
 
 use serde_json::{Value, json};
 

@@ -182,3 +182,27 @@ fn other_books_and_damaged_backups_are_told() {
     let nothing = Restore::prepare(&path, &file.with_extension("none"));
     assert!(matches!(nothing, Err(RestoreError::NoBackup(_))), "{nothing:?}");
 }
+
+/// An old backup is brought to the newest schema on its way; nothing of that is left over.
+#[test]
+fn a_backup_of_an_older_version_is_brought_up_to_date() {
+    let old = tempfile::tempdir().unwrap();
+    let file = old.path().join("copy.db");
+    let dump = fs::read_to_string("tests/data/ledger/v1.sql").unwrap();
+    Connection::open(&file).unwrap().execute_batch(&dump).unwrap();
+    let empty = tempfile::tempdir().unwrap();
+    let path = empty.path().join("ledger.db");
+    let restore = Restore::prepare(&path, &file).unwrap();
+    let head = restore.head;
+    restore.carry_out(super::MARCH).unwrap();
+    let names = |folder: &std::path::Path| {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(empty.path()), ["ledger.db", "ledger.db.lock"]);
+    let ledger = Ledger::open(&path, LedgerOptions::default()).unwrap();
+    assert!(ledger.verify().unwrap().is_ok());
+    assert!(ledger.chain_head().unwrap().seq >= head.seq);
+}

@@ -10,6 +10,7 @@ mod limits;
 mod migrations;
 mod model;
 mod model_sales;
+mod notices;
 mod power_cut;
 mod races;
 mod reading;
@@ -22,6 +23,7 @@ mod simulation;
 mod simulation_sales;
 mod tampering;
 mod tampering_sales;
+mod usage;
 mod watch;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
     SystemClock,
 };
+use mizan::payments::PaymentProvider;
 use mizan::registry::{LoadedModel, Registry};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -35,6 +37,14 @@ const CATALOG: &str = r#"
 credits_per_output_token = 1
 [tiers.premium]
 credits_per_output_token = 2
+[[packs]]
+id = "starter"
+credits = 5_000
+price_kwd = "2.000"
+[[packs]]
+id = "value"
+credits = 15_000
+price_kwd = "5.000"
 [[models]]
 id = "scripted"
 aliases = ["default"]
@@ -58,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) credits: i64,
     pub(crate) bounds: Bounds,
     pub(crate) key_limit: Option<i64>,
+    /// Ways to pay.
+    pub(crate) providers: Vec<Arc<dyn PaymentProvider>>,
     /// Lines of `[server]`.
     pub(crate) settings: &'static str,
     /// Lines of `[plans.default]`, the account's plan.
@@ -72,6 +84,7 @@ impl Setup {
             credits: 5_000,
             bounds: Bounds::default(),
             key_limit: None,
+            providers: Vec::new(),
             settings: "",
             plan: "",
         }
@@ -89,7 +102,18 @@ pub(crate) struct Server {
     /// Of the standard model, then of the premium one.
     controls: [Arc<Control>; 2],
     script: Vec<&'static [u8]>,
+    clock: Arc<Ahead>,
     folder: TempDir,
+}
+
+/// The machine's clock, ahead by so many milliseconds.
+#[derive(Debug, Default)]
+struct Ahead(AtomicI64);
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> i64 {
+        SystemClock.now_ms() + self.0.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Server {
@@ -107,10 +131,13 @@ impl Server {
         let catalog = Catalog::parse(&text, "models.toml", folder.path()).unwrap();
         let data = Some(folder.path().to_owned());
         let store = StoreFlags { config: None, data };
-        let config = Config::resolve(ServeFlags::from(store), catalog).unwrap();
+        let mut config = Config::resolve(ServeFlags::from(store), catalog).unwrap();
+        config.payments.extend(setup.providers);
         let config = Arc::new(config);
 
-        let ledger = Ledger::open(&config.ledger_path(), LedgerOptions::default()).unwrap();
+        let clock = Arc::new(Ahead::default());
+        let options = LedgerOptions { clock: clock.clone(), ..LedgerOptions::default() };
+        let ledger = Ledger::open(&config.ledger_path(), options).unwrap();
         let account = ledger.create_account("team", "default", "test").wait().unwrap();
         if setup.credits > 0 {
             ledger.grant(account, Credits(setup.credits), "to test", "test").wait().unwrap();
@@ -137,7 +164,7 @@ impl Server {
             }
         });
         let registry = Arc::new(Registry::with_loaded(Arc::clone(&config), models.into()));
-        let state = AppState::new(config, registry, ledger.clone(), Arc::new(SystemClock));
+        let state = AppState::new(config, registry, ledger.clone(), clock.clone());
         Self {
             router: api::router(state.clone()),
             state,
@@ -146,8 +173,14 @@ impl Server {
             key,
             controls: controls.try_into().unwrap(),
             script: setup.script,
+            clock,
             folder,
         }
+    }
+
+    /// Lets time pass, for the ledger as for the routes.
+    pub(crate) fn advance(&self, ms: i64) {
+        self.clock.0.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// The same server at another time: `clock` is what its routes look at.

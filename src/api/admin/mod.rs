@@ -2,6 +2,10 @@
 //! Promises: every change is in the audit with who made it; a secret is shown once.
 //! Never knows: how the books are kept.
 
+mod corrections;
+mod sales;
+mod vouchers;
+
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::routing::{delete, get, post};
@@ -12,8 +16,10 @@ use super::AppState;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::export;
+use super::fields::Fields;
 use super::openai::idempotency_key;
 use super::operator::Operator;
+use super::{notices, request_log, usage};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
 
@@ -21,12 +27,32 @@ use crate::ledger::{AccountInfo, Credits, KeyId, KeyInfo, KeyLimit};
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/accounts", get(list_accounts).post(create_account))
-        .route("/accounts/{name}", get(show_account))
+        .route("/accounts/{name}", get(show_account).patch(corrections::change))
         .route("/accounts/{name}/close", post(close_account))
         .route("/accounts/{name}/keys", get(list_keys).post(create_key))
         .route("/accounts/{name}/grants", post(grant))
         .route("/keys/{id}", delete(revoke_key))
+        .route("/accounts/{name}/corrections", post(corrections::correct))
+        .route("/plans", get(corrections::plans))
+        .route("/audit", get(corrections::audit))
+        .route("/topups", get(sales::list))
+        .route("/topups/{id}", get(sales::show))
+        .route("/topups/{id}/check", post(sales::check))
+        .route("/topups/{id}/confirm", post(sales::confirm))
+        .route("/topups/{id}/refunds", post(sales::refund))
+        .route("/refunds", get(sales::pending_refunds))
+        .route("/refunds/{id}/settle", post(sales::settle_refund))
+        .route("/revenue", get(sales::revenue))
+        .route("/vouchers", get(vouchers::list).post(vouchers::create))
+        .route("/vouchers/{batch}/void", post(vouchers::void))
         .route("/export", get(export::rows))
+        .route("/accounts/{name}/notices", get(notices::list_of_account))
+        .route(
+            "/accounts/{name}/notices/low-balance",
+            get(notices::of_account).put(notices::set_of_account),
+        )
+        .route("/usage", get(usage::of_accounts))
+        .route("/generations", get(request_log::of_accounts))
 }
 
 async fn list_accounts(
@@ -45,14 +71,23 @@ async fn create_account(
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
     let name = fields.require("name", fields.string("name")?)?;
-    let plan = fields.string("plan")?.unwrap_or(DEFAULT_PLAN);
-    if !state.config.catalog.plans.contains_key(plan) {
-        let known: Vec<&str> = state.config.catalog.plans.keys().map(String::as_str).collect();
-        let message = format!("there is no plan '{plan}'; models.toml has {}", known.join(", "));
-        return Err(fields.refuse("plan", message));
-    }
+    let plan = plan(&state, &fields)?.unwrap_or(DEFAULT_PLAN);
     state.ledger.create_account(name, plan, operator.actor).await?;
     Ok(Json(account_json(&find(&state, name).await?)))
+}
+
+/// The plan that a body names, if it is one of `models.toml`.
+fn plan<'a>(state: &AppState, fields: &Fields<'a>) -> Result<Option<&'a str>, ApiError> {
+    let plans = &state.config.catalog.plans;
+    match fields.string("plan")? {
+        Some(plan) if !plans.contains_key(plan) => {
+            let known: Vec<&str> = plans.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            let message = format!("there is no plan '{plan}'; models.toml has {known}");
+            Err(fields.refuse("plan", message))
+        }
+        plan => Ok(plan),
+    }
 }
 
 async fn show_account(
@@ -149,7 +184,7 @@ async fn grant(
 }
 
 /// The account called `name`. Operators have tens of accounts, not millions.
-async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
+pub(super) async fn find(state: &AppState, name: &str) -> Result<AccountInfo, ApiError> {
     let accounts = state.read_ledger(|ledger| ledger.accounts()).await?;
     let found = accounts.into_iter().find(|account| account.name == name);
     found.ok_or_else(|| ApiError::UnknownAccount(name.to_owned()))
@@ -166,6 +201,7 @@ fn account_json(account: &AccountInfo) -> Value {
         "open": account.open.0,
         "created_at": account.created_ms / 1000,
         "closed_at": account.closed_ms.map(|ms| ms / 1000),
+        "frozen_at": account.frozen_ms.map(|ms| ms / 1000),
     })
 }
 

@@ -2,18 +2,16 @@
 //! Promises: one shape with all four keys, one `match` to status and code, without a wildcard.
 //! Never knows: how the error came about beyond the types of the layers below.
 
+mod sales;
+mod sources;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::limits::{PromptLimit, RateLimit};
-use crate::engine::SubmitError;
-use crate::ledger::{
-    AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, OpenError,
-    ReceiptError, Scope, Unavailable,
-};
-use crate::registry::RegistryError;
+use crate::ledger::Scope;
 
 /// Why a request was not served. The message is for the caller: value, bound, remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -126,6 +124,46 @@ pub enum ApiError {
     /// There is no such key.
     #[error("there is no such key")]
     UnknownKey,
+    /// There is no such order, or it is another account's.
+    #[error("there is no such top-up")]
+    UnknownTopup,
+    /// There is no such refund.
+    #[error("there is no such refund")]
+    UnknownRefund,
+    /// There is no such batch of vouchers.
+    #[error("there is no batch of vouchers '{0}'")]
+    UnknownBatch(String),
+    /// There is no such voucher.
+    #[error("there is no such voucher: compare the code, letter by letter")]
+    UnknownVoucher,
+    /// The voucher is no longer worth anything.
+    #[error("{message}")]
+    VoucherRefused {
+        /// Why, for programs.
+        code: &'static str,
+        /// Why, for people.
+        message: String,
+    },
+    /// Too many codes that are none were tried.
+    #[error("at most {max} wrong vouchers a minute are taken; try again later")]
+    VoucherTries {
+        /// The bound.
+        max: u32,
+        /// When the next one is taken.
+        retry_after_secs: u32,
+    },
+    /// No payment provider of this name is enabled.
+    #[error("there is no such payment provider here")]
+    UnknownProvider,
+    /// A callback that is not the payment provider's.
+    #[error("this callback is not believed")]
+    ForgedCallback,
+    /// The payment provider can not be reached or does not answer.
+    #[error("the payment provider does not answer; try again shortly")]
+    PaymentUnavailable,
+    /// The payment provider refused, or answered what can not be used.
+    #[error("{0}")]
+    PaymentRefused(String),
     /// What was asked for contradicts what is there.
     #[error("{0}")]
     Conflict(String),
@@ -274,6 +312,21 @@ impl ApiError {
             Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownTopup => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownRefund => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownBatch(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownVoucher => Shape::invalid(Status::NOT_FOUND).code("voucher_unknown"),
+            Self::VoucherRefused { code, .. } => {
+                Shape::invalid(Status::UNPROCESSABLE_ENTITY).code(code)
+            }
+            Self::VoucherTries { retry_after_secs, .. } => Shape::too_soon(*retry_after_secs),
+            Self::UnknownProvider => Shape::invalid(Status::NOT_FOUND),
+            Self::ForgedCallback => Shape::invalid(Status::BAD_REQUEST),
+            Self::PaymentUnavailable => Shape::unavailable("payment_provider_unavailable", 10),
+            Self::PaymentRefused(_) => {
+                let shape = Shape::failed().code("payment_provider_refused");
+                Shape { status: Status::BAD_GATEWAY, ..shape }
+            }
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),
@@ -331,237 +384,5 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<OpenError> for ApiError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Insufficient { needed, balance } => {
-                Self::OutOfCredits { required: needed.0, balance: balance.0 }
-            }
-            OpenError::KeyLimit { needed, remaining, resets_ms: _ } => {
-                Self::KeyLimitReached { required: needed.0, balance: remaining.0 }
-            }
-            OpenError::Conflict => Self::IdempotencyMismatch,
-            OpenError::StillRunning(_) => Self::IdempotencyRunning,
-            OpenError::AccountClosed => Self::AccountClosed,
-            OpenError::AccountFrozen => Self::AccountFrozen,
-            OpenError::KeyRevoked | OpenError::UnknownKey => Self::InvalidKey,
-            // The generation gives the stored answer instead, so this one is a fault of ours.
-            OpenError::Replay(_) => Self::Internal,
-            OpenError::Invalid(invalid) => Self::BadRequest(invalid.to_string()),
-            OpenError::Unavailable(why) => Self::unavailable(&why),
-        }
-    }
-}
-
-impl From<AccountError> for ApiError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::NameTaken(_) => Self::Conflict(error.to_string()),
-            AccountError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
-            AccountError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
-            AccountError::Unavailable(why) => Self::unavailable(&why),
-        }
-    }
-}
-
-impl From<KeyError> for ApiError {
-    fn from(error: KeyError) -> Self {
-        match error {
-            KeyError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
-            KeyError::AccountClosed(_) => Self::Conflict(error.to_string()),
-            KeyError::UnknownKey => Self::UnknownKey,
-            KeyError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
-            KeyError::Unavailable(why) => Self::unavailable(&why),
-        }
-    }
-}
-
-impl From<GrantError> for ApiError {
-    fn from(error: GrantError) -> Self {
-        match error {
-            GrantError::UnknownAccount(id) => Self::UnknownAccount(id.to_string()),
-            GrantError::AccountClosed(_) | GrantError::Conflict => {
-                Self::Conflict(error.to_string())
-            }
-            GrantError::TooMuchInAll { .. } => Self::field("credits", error.to_string()),
-            GrantError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
-            GrantError::Unavailable(why) => Self::unavailable(&why),
-        }
-    }
-}
-
-impl From<ChargeError> for ApiError {
-    fn from(error: ChargeError) -> Self {
-        match error {
-            // Running dry mid-answer is an ending, and `Meter` makes it one.
-            ChargeError::Insufficient { .. }
-            | ChargeError::KeyLimit { .. }
-            | ChargeError::MeterClosed
-            | ChargeError::UnknownMeter => {
-                tracing::error!(%error, "a charge failed that can not fail");
-                Self::Internal
-            }
-            ChargeError::Unavailable(why) => Self::unavailable(&why),
-        }
-    }
-}
-
-impl From<SubmitError> for ApiError {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::QueueFull { max_waiting } => Self::QueueFull { max_waiting },
-            SubmitError::PromptTooLong { prompt, max } => Self::ContextLength {
-                param: "messages",
-                prompt_tokens: prompt,
-                context_length: max,
-            },
-            SubmitError::EmptyPrompt => Self::BadRequest(error.to_string()),
-            SubmitError::InvalidToken(_) => Self::BadRequest(error.to_string()),
-            SubmitError::InvalidSampling { name, .. } => Self::field(name, error.to_string()),
-            SubmitError::Stopped => Self::EngineFailed,
-        }
-    }
-}
-
-impl From<RegistryError> for ApiError {
-    fn from(error: RegistryError) -> Self {
-        match error {
-            RegistryError::UnknownModel(model) => Self::UnknownModel(model),
-            RegistryError::NotFetched(ref model) => {
-                Self::ModelUnavailable { model: model.clone(), why: error.to_string() }
-            }
-            RegistryError::OutOfMemory { ref id, .. } => {
-                Self::ModelUnavailable { model: id.clone(), why: error.to_string() }
-            }
-            // What is wrong may name files of this machine, which is for the operator alone.
-            RegistryError::Failed { id, why } => {
-                tracing::error!(model = %id, %why, "a model could not be loaded");
-                let why = "its files can not be used; the server's log says why".to_owned();
-                Self::ModelUnavailable { model: id, why }
-            }
-        }
-    }
-}
-
-impl From<ReceiptError> for ApiError {
-    fn from(error: ReceiptError) -> Self {
-        match error {
-            // Another account's request is as unknown as none, whose id the handler knows.
-            ReceiptError::Unknown => Self::UnknownGeneration(String::new()),
-            ReceiptError::StillRunning
-            | ReceiptError::NothingCharged
-            | ReceiptError::NotPaid
-            | ReceiptError::Reversed => Self::Conflict(error.to_string()),
-            ReceiptError::Unavailable(why) => Self::unavailable(&why),
-            ReceiptError::Ledger(error) => error.into(),
-        }
-    }
-}
-
-impl From<ExportError> for ApiError {
-    fn from(error: ExportError) -> Self {
-        match error {
-            ExportError::UnknownAccount(name) => Self::UnknownAccount(name),
-            ExportError::EmptyPeriod { .. } => Self::field("to", error.to_string()),
-            // Only an export to a file writes to one.
-            ExportError::Write(_) => Self::Internal,
-            ExportError::Ledger(error) => error.into(),
-        }
-    }
-}
-
-impl From<LedgerError> for ApiError {
-    fn from(error: LedgerError) -> Self {
-        tracing::error!(%error, "the ledger could not be read");
-        Self::LedgerUnavailable
-    }
-}
-
-impl ApiError {
-    fn unavailable(why: &Unavailable) -> Self {
-        tracing::error!(%why, "the ledger took no command");
-        match why {
-            Unavailable::Busy | Unavailable::Failed => Self::LedgerUnavailable,
-            Unavailable::Stopped => Self::ShuttingDown,
-            Unavailable::Broken => Self::Internal,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(error: ApiError, status: u16, kind: &str, code: Option<&str>, param: Option<&str>) {
-        let body = error.body();
-        let shape = &body["error"];
-        assert_eq!(error.status().as_u16(), status, "{error:?}");
-        assert_eq!(shape["type"], kind, "{error:?}");
-        assert_eq!(shape["code"].as_str(), code, "{error:?}");
-        assert_eq!(shape["param"].as_str(), param, "{error:?}");
-        let message = shape["message"].as_str().expect("a message");
-        assert!(!message.is_empty(), "{error:?}");
-        let keys: Vec<&String> = shape.as_object().expect("an object").keys().collect();
-        assert_eq!(keys[..4], ["message", "type", "param", "code"], "{error:?}");
-    }
-
-    #[test]
-    fn every_error_has_openais_shape() {
-        use ApiError::*;
-        let invalid = "invalid_request_error";
-        let context = ContextLength { param: "messages", prompt_tokens: 9, context_length: 8 };
-        let unavailable = ModelUnavailable { model: "m".to_owned(), why: "gone".to_owned() };
-        check(ApiError::field("n", "'n' is 0"), 400, invalid, None, Some("n"));
-        check(BadRequest("no".to_owned()), 400, invalid, None, None);
-        check(InvalidJson("eof".to_owned()), 400, invalid, Some("invalid_json"), None);
-        check(context, 400, invalid, Some("context_length_exceeded"), Some("messages"));
-        check(MissingKey, 401, invalid, Some("invalid_api_key"), None);
-        check(InvalidKey, 401, invalid, Some("invalid_api_key"), None);
-        let credits = OutOfCredits { required: 2, balance: 1 };
-        check(credits, 402, "insufficient_quota", Some("credit_balance_exhausted"), None);
-        let limit = KeyLimitReached { required: 2, balance: 1 };
-        check(limit, 402, "insufficient_quota", Some("key_limit_reached"), None);
-        let limit = RateLimit::Concurrent { limit: 1 };
-        check(RateLimited(limit), 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
-        let too_long =
-            PromptLimit { param: "prompt", why: super::PromptLimit::Minute { tokens: 9, max: 8 } };
-        check(too_long, 400, invalid, Some("context_length_exceeded"), Some("prompt"));
-        check(NotOperator, 403, "permission_error", None, None);
-        check(NotAnAccount, 403, "permission_error", None, None);
-        check(MissingScope(Scope::Billing), 403, "permission_error", None, None);
-        check(ClosedRoute, 403, "permission_error", None, None);
-        check(AccountClosed, 403, "permission_error", None, None);
-        check(AccountFrozen, 403, "permission_error", Some("account_frozen"), None);
-        check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
-        check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);
-        check(UnknownAccount("a".to_owned()), 404, invalid, None, None);
-        check(UnknownKey, 404, invalid, None, None);
-        check(UnknownRoute("/x".to_owned()), 404, invalid, None, None);
-        check(MethodNotAllowed("PUT".to_owned()), 405, invalid, None, None);
-        check(IdempotencyRunning, 409, invalid, Some("idempotency_running"), None);
-        check(IdempotencyExpired, 410, invalid, Some("idempotency_expired"), None);
-        check(BodyTooLarge { max_bytes: 1 }, 413, invalid, None, None);
-        check(BodyTooSlow, 408, invalid, None, None);
-        check(NotJson, 415, invalid, None, None);
-        check(Conflict("taken".to_owned()), 422, invalid, None, None);
-        check(IdempotencyMismatch, 422, invalid, Some("idempotency_mismatch"), None);
-        check(EngineFailed, 500, "server_error", None, None);
-        check(Internal, 500, "server_error", None, None);
-        check(QueueFull { max_waiting: 1 }, 503, "server_error", Some("queue_full"), None);
-        let loading = ModelLoading("m".to_owned());
-        check(loading, 503, "server_error", Some("model_loading"), None);
-        check(unavailable, 503, "server_error", Some("model_unavailable"), None);
-        check(LedgerUnavailable, 503, "server_error", Some("ledger_unavailable"), None);
-        check(ShuttingDown, 503, "server_error", Some("shutting_down"), None);
-    }
-
-    #[test]
-    fn only_refusals_for_lack_of_credits_say_what_is_needed() {
-        let body = ApiError::OutOfCredits { required: 2, balance: 1 }.body();
-        assert_eq!(
-            body["error"]["metadata"],
-            json!({ "balance": 1, "required": 2, "top_up_url": null })
-        );
-        assert!(ApiError::Internal.body()["error"].get("metadata").is_none());
-    }
-}
+mod tests;

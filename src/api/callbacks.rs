@@ -1,0 +1,88 @@
+//! Where payment providers call, and where they send the customer's browser back to. Both are open
+//! to everybody: a provider proves itself by its signature, and an order's id can not be guessed.
+//! Promises: a callback is answered 200 only when it needs not be sent again; neither tells
+//! anything that the caller did not know.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::AppState;
+use super::billing::{checked, find};
+use super::error::ApiError;
+use crate::billing::{CallbackError, Verdict};
+use crate::ledger::{TopupInfo, TopupState};
+use crate::payments::Headers;
+
+/// `POST /api/v1/payments/{provider}/webhook`
+pub(super) async fn webhook(
+    State(state): State<AppState>,
+    Path(provider): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let verdict = state
+        .sell(move |billing| {
+            let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let verdict = billing.callback(&provider, &pairs.collect::<Headers<'_>>(), &body);
+            if let Err(CallbackError::Forged(why)) = &verdict {
+                tracing::warn!(%provider, %why, "a callback was not believed");
+            }
+            verdict
+        })
+        .await??;
+    let word = match verdict {
+        Verdict::Checked(_) | Verdict::Mismatch => "received",
+        Verdict::NotOurs => "ignored",
+    };
+    Ok(Json(json!({ "status": word })))
+}
+
+/// `GET /topups/{id}/return`: the customer comes back from the provider's page.
+pub(super) async fn customer_returned(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Response {
+    let topup = match find(&state, &id).await {
+        Ok(topup) => checked(&state, topup).await,
+        Err(error) => Err(error),
+    };
+    let (status, page) = match &topup {
+        Ok(topup) => (StatusCode::OK, page_of(topup)),
+        Err(error) => (error.status(), page("Top-up", "There is no such order.")),
+    };
+    // Nothing on this page comes from elsewhere, and it runs no script.
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (status, headers, Html(page)).into_response()
+}
+
+fn page_of(topup: &TopupInfo) -> String {
+    let bought = format!("{} credits for {} KWD", topup.credits, topup.fils);
+    let (title, what) = match topup.state {
+        TopupState::Paid => ("Paid", "Thank you. The credits are on your account."),
+        TopupState::Created | TopupState::Pending => {
+            ("Not decided yet", "Your bank has not answered. Reload this page in a minute.")
+        }
+        TopupState::Failed => ("Not paid", "The payment failed. Nothing was taken."),
+        TopupState::Cancelled => ("Cancelled", "The payment was cancelled. Nothing was taken."),
+        TopupState::Expired => ("Expired", "The order was not paid in time. Order again."),
+    };
+    page(title, &format!("{bought}. {what}"))
+}
+
+fn page(title: &str, text: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+         <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;\
+         padding:0 1rem;color-scheme:light dark}}</style><h1>{title}</h1><p>{text}</p></html>"
+    )
+}
