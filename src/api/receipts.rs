@@ -9,17 +9,17 @@ use tokio::task::spawn_blocking;
 
 use super::AppState;
 use super::account::meter_id;
-use super::auth::Caller;
+use super::auth::AccountCaller;
 use super::error::ApiError;
 use crate::ledger::{ReceiptError, SignedReceipt};
 
 /// `GET /api/v1/generations/{id}/receipt`: the receipt as it is kept and checked.
 pub(super) async fn generation(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: AccountCaller,
     Path(id): Path<String>,
 ) -> Result<Json<SignedReceipt>, ApiError> {
-    let account = caller.key.account;
+    let account = caller.account;
     let meter = meter_id(&id).ok_or_else(|| ApiError::UnknownGeneration(id.clone()))?;
     let ledger = state.ledger.clone();
     let receipt = spawn_blocking(move || ledger.charge_receipt(account, meter)).await;

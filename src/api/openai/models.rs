@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::super::AppState;
-use super::super::auth::Caller;
+use super::super::auth::AccountCaller;
 use super::super::error::ApiError;
 use super::super::generation::context_length;
 use crate::catalog::ModelEntry;
@@ -15,7 +15,7 @@ use crate::catalog::ModelEntry;
 /// `GET /v1/models`
 pub(in super::super) async fn list(
     State(state): State<AppState>,
-    _: Caller,
+    _: AccountCaller,
 ) -> Result<Json<Value>, ApiError> {
     list_as(&state, plain).await
 }
@@ -23,7 +23,7 @@ pub(in super::super) async fn list(
 /// `GET /api/v1/models`: each model also has its tier, price and context length.
 pub(in super::super) async fn list_with_prices(
     State(state): State<AppState>,
-    _: Caller,
+    _: AccountCaller,
 ) -> Result<Json<Value>, ApiError> {
     list_as(&state, with_price).await
 }
@@ -31,7 +31,7 @@ pub(in super::super) async fn list_with_prices(
 /// `GET /v1/models/{id}`
 pub(in super::super) async fn get(
     State(state): State<AppState>,
-    _: Caller,
+    _: AccountCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     Ok(Json(plain(&state, offered(&state, &id)?)))
@@ -40,7 +40,7 @@ pub(in super::super) async fn get(
 /// `GET /api/v1/models/{id}`
 pub(in super::super) async fn get_with_price(
     State(state): State<AppState>,
-    _: Caller,
+    _: AccountCaller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     Ok(Json(with_price(&state, offered(&state, &id)?)))
