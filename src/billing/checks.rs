@@ -3,17 +3,14 @@
 //! Promises: paid means that amount, currency, reference and order are this order's; anything else
 //! that was captured is recorded and left for the operator, never credited.
 
-use super::Billing;
 use super::error::{CheckError, ConfirmError};
+use super::{Billing, MANUAL};
 use crate::ledger::{CheckedTopup, PaidProof, PaymentEvent, TopupId, TopupInfo, TopupState};
 use crate::money::Fils;
 use crate::payments::{Captured, Payment, PaymentKey, PaymentState, Reference};
 
 /// The only currency that packs are priced in (ISO 4217).
 const CURRENCY: &str = "KWD";
-
-/// The provider whose payments the operator confirms.
-const MANUAL: &str = "manual";
 
 /// Who is named in the journal when a provider's answer moved money.
 const ACTOR: &str = "payments";
@@ -68,6 +65,8 @@ impl Billing {
                 tracing::info!(topup = %topup.id, fils = %topup.fils, "paid");
                 return Ok(paid);
             }
+            // Given up here, though the provider still waits.
+            PaymentState::Pending if topup.state == TopupState::Expired => CheckedTopup::Expired,
             PaymentState::Pending => CheckedTopup::Pending,
             PaymentState::Failed => CheckedTopup::Failed,
             PaymentState::Cancelled => CheckedTopup::Cancelled,

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use super::Billing;
 use super::error::CheckError;
-use crate::ledger::{LedgerError, TopupInfo, TopupState};
+use crate::ledger::{CheckedTopup, LedgerError, TopupInfo, TopupState};
 
 /// How often the waiting orders are looked through.
 const EVERY: Duration = Duration::from_secs(20);
 
 /// Orders that failed or expired are asked about for so long: banks capture late.
 const LATE_MS: i64 = 3 * 86_400_000;
+
+/// Orders that are still open so long after their time are given up.
+const GRACE_MS: i64 = 3_600_000;
 
 /// Orders asked about in one round.
 const MAX_ORDERS: usize = 50;
@@ -40,18 +43,33 @@ impl Billing {
             round.asked += 1;
             match self.check(topup.id) {
                 Ok(topup) if topup.state == TopupState::Paid => round.paid += 1,
-                Ok(_) => {}
+                Ok(topup) => self.give_up(&topup, now_ms, GRACE_MS),
                 Err(CheckError::NotEnabled(provider)) => {
                     round.failed += 1;
                     tracing::debug!(topup = %topup.id, %provider, "its provider is not enabled");
+                    self.give_up(topup, now_ms, LATE_MS);
                 }
                 Err(error) => {
                     round.failed += 1;
                     tracing::warn!(topup = %topup.id, %error, "an order could not be checked");
+                    self.give_up(topup, now_ms, LATE_MS);
                 }
             }
         }
         Ok(round)
+    }
+}
+
+impl Billing {
+    /// An order that nobody has decided for so long after its time is taken for given up.
+    fn give_up(&self, topup: &TopupInfo, now_ms: i64, after_ms: i64) {
+        let is_open = matches!(topup.state, TopupState::Created | TopupState::Pending);
+        if !is_open || now_ms - topup.expires_ms < after_ms {
+            return;
+        }
+        if let Err(error) = self.ledger.topup_checked(topup.id, CheckedTopup::Expired).wait() {
+            tracing::error!(topup = %topup.id, %error, "an order could not be given up");
+        }
     }
 }
 
