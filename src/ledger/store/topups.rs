@@ -6,8 +6,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::accounts::{cash_account, fits_house, team};
-use super::journal::{HOUSE_PAID, HOUSE_REVENUE, Movement, append};
+use super::accounts::{cash_account, fits_house, revenue_account, team};
+use super::journal::{HOUSE_PAID, Movement, append};
 use super::{
     Context, Failure, MAX_AMOUNT, MAX_IN_ALL, Outcome, TransferKind, audit, check_actor,
     check_amount, check_text, exactly_one, refuse, shortened,
@@ -305,7 +305,7 @@ fn judge(
         return Ok(Err(PayTopupError::PaymentUsed(other)));
     }
     let fits = fits_house(context.conn, HOUSE_PAID, topup.credits.0)?
-        && fits_house(context.conn, HOUSE_REVENUE, topup.fils.0)?;
+        && fits_house(context.conn, revenue_account(context.conn)?, topup.fils.0)?;
     Ok(match fits {
         true => Ok(Judged::Pays(Box::new(topup))),
         false => Err(PayTopupError::TooMuchInAll { bound: MAX_IN_ALL }),
@@ -342,7 +342,7 @@ fn credit(context: &Context<'_>, topup: &TopupInfo, proof: &PaidProof) -> rusqli
         context,
         &Movement {
             kind: TransferKind::Payment,
-            from: HOUSE_REVENUE,
+            from: revenue_account(context.conn)?,
             to: cash,
             amount: topup.fils.0,
             ..movement
