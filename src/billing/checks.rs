@@ -3,17 +3,14 @@
 //! Promises: paid means that amount, currency, reference and order are this order's; anything else
 //! that was captured is recorded and left for the operator, never credited.
 
-use super::Billing;
 use super::error::{CheckError, ConfirmError};
+use super::{Billing, MANUAL};
 use crate::ledger::{CheckedTopup, PaidProof, PaymentEvent, TopupId, TopupInfo, TopupState};
 use crate::money::Fils;
 use crate::payments::{Captured, Payment, PaymentKey, PaymentState, Reference};
 
 /// The only currency that packs are priced in (ISO 4217).
 const CURRENCY: &str = "KWD";
-
-/// The provider whose payments the operator confirms.
-const MANUAL: &str = "manual";
 
 /// Who is named in the journal when a provider's answer moved money.
 const ACTOR: &str = "payments";
@@ -29,8 +26,21 @@ impl Billing {
         let provider = self
             .provider(&topup.provider)
             .ok_or_else(|| CheckError::NotEnabled(topup.provider.clone()))?;
-        let payment = provider.fetch(&key_of(&topup))?;
-        self.settle(&topup, &payment, None)
+        let payment = provider.fetch(&key_of(&topup)).map_err(CheckError::from);
+        let checked = payment.and_then(|payment| self.settle(&topup, &payment, None));
+        if checked.is_err() {
+            // Else whoever asks would come back to it first, before orders that can be told.
+            self.ledger.topup_checked(topup.id, CheckedTopup::Unknown).wait()?;
+        }
+        checked
+    }
+
+    /// The same, unless the provider was asked after `since_ms`.
+    pub fn check_again(&self, id: TopupId, since_ms: i64) -> Result<TopupInfo, CheckError> {
+        match self.ledger.topup(id)? {
+            Some(topup) if topup.checked_ms.is_some_and(|at_ms| at_ms > since_ms) => Ok(topup),
+            Some(_) | None => self.check(id),
+        }
     }
 
     /// Enters in the books what a provider answered about `topup`.

@@ -40,6 +40,9 @@ use crate::payments::{Customer, Order, PaymentProvider, Reference};
 /// How long an order can be paid before it is taken for given up.
 const EXPIRY_MINUTES: u32 = 30;
 
+/// The provider whose payments the operator confirms.
+const MANUAL: &str = "manual";
+
 /// Sells packs. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Billing {

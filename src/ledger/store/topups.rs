@@ -160,7 +160,7 @@ fn check_started(
     }
 }
 
-/// The provider was asked and says that the order is not paid. A paid one stays paid.
+/// The provider was asked and does not say that the order is paid. A paid one stays paid.
 pub(crate) fn topup_checked(
     context: &Context<'_>,
     id: TopupId,
@@ -173,9 +173,22 @@ pub(crate) fn topup_checked(
     context
         .conn
         .prepare_cached("UPDATE topup SET state=?2,checked_ms=?3 WHERE id=?1 AND state<>'paid'")?
-        .execute(params![id, outcome.state(), context.now_ms])
+        .execute(params![id, state_after(&topup, outcome, context.now_ms), context.now_ms])
         .and_then(exactly_one)?;
     Ok(known_topup(context.conn, id)?)
+}
+
+fn state_after(topup: &TopupInfo, outcome: CheckedTopup, now_ms: i64) -> TopupState {
+    match outcome {
+        CheckedTopup::Pending => TopupState::Pending,
+        CheckedTopup::Failed => TopupState::Failed,
+        CheckedTopup::Cancelled => TopupState::Cancelled,
+        CheckedTopup::Expired => TopupState::Expired,
+        CheckedTopup::Unknown => match topup.state {
+            TopupState::Created if topup.expires_ms <= now_ms => TopupState::Expired,
+            state => state,
+        },
+    }
 }
 
 /// Keeps what a provider told, once; `topup` is the order it is about, if that is ours.
