@@ -40,7 +40,8 @@ impl SignIns {
         let is_too_many = of_name.count() + 1 >= MAX_FOR_A_NAME;
         let oldest = tries.front().map(|tried| tried.at_ms);
         let full = [(is_too_many, oldest_of_name), (tries.len() >= MAX_IN_ALL, oldest)];
-        for oldest_ms in full.iter().filter(|(full, _)| *full).filter_map(|(_, oldest)| *oldest) {
+        let mut full = full.iter().filter(|(full, _)| *full);
+        if let Some(oldest_ms) = full.find_map(|(_, oldest)| *oldest) {
             let wait_secs = (oldest_ms + WINDOW_MS - now_ms + 999) / 1_000;
             let retry_after_secs = u32::try_from(wait_secs).unwrap_or(1).max(1);
             return Err(ApiError::TooManySignIns { retry_after_secs });

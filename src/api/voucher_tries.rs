@@ -67,7 +67,7 @@ mod tests {
         for _ in 0..MAX_TRIES {
             assert_eq!(tries.spend(alice, 120_000), Ok(()));
         }
-        let refused = ApiError::VoucherTries { max: 10, retry_after_secs: 21 };
+        let refused = ApiError::VoucherTries { max: 10, retry_after_secs: 41 };
         assert_eq!(tries.spend(alice, 140_000), Err(refused));
         assert_eq!(tries.spend(bob, 140_000), Ok(()));
         tries.give_back(alice);

@@ -78,6 +78,8 @@ impl Billing {
                 tracing::info!(topup = %topup.id, fils = %topup.fils, "paid");
                 return Ok(paid);
             }
+            // Given up here, though the provider still waits.
+            PaymentState::Pending if topup.state == TopupState::Expired => CheckedTopup::Expired,
             PaymentState::Pending => CheckedTopup::Pending,
             PaymentState::Failed => CheckedTopup::Failed,
             PaymentState::Cancelled => CheckedTopup::Cancelled,

@@ -1,9 +1,12 @@
 //! Ordering a pack: first the books, then the provider.
 
 use super::error::OrderError;
-use super::{Billing, EXPIRY_MINUTES};
+use super::{Billing, EXPIRY_MINUTES, MANUAL};
 use crate::ledger::{AccountId, CheckedTopup, Credits, NewTopup, TopupInfo, TopupState};
 use crate::payments::{Customer, Next, PaymentProvider};
+
+/// A bank transfer takes days.
+const TRANSFER_MS: i64 = 14 * 86_400_000;
 
 /// What a customer asks for.
 #[derive(Debug, Clone)]
@@ -48,7 +51,10 @@ impl Billing {
             credits: Credits(pack.credits),
             provider: provider.name().to_owned(),
             idempotency_key: request.idempotency_key,
-            expires_after_ms: i64::from(EXPIRY_MINUTES) * 60_000,
+            expires_after_ms: match provider.name() {
+                MANUAL => TRANSFER_MS,
+                _ => i64::from(EXPIRY_MINUTES) * 60_000,
+            },
             actor: request.actor,
         };
         let created = self.ledger.create_topup(new).wait()?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::CheckError;
 use super::{Billing, MANUAL};
-use crate::ledger::{LedgerError, TopupInfo, TopupState};
+use crate::ledger::{CheckedTopup, LedgerError, TopupInfo, TopupState};
 use crate::payments::ProviderError;
 
 /// How often the waiting orders are looked through.
@@ -17,6 +17,9 @@ const EVERY: Duration = Duration::from_secs(20);
 
 /// Orders that failed or expired are asked about for so long: banks capture late.
 const LATE_MS: i64 = 3 * 86_400_000;
+
+/// Orders that are still open so long after their time are given up.
+const GRACE_MS: i64 = 3_600_000;
 
 /// Orders asked about in one round.
 const MAX_ORDERS: usize = 50;
@@ -48,16 +51,21 @@ impl Billing {
                 break;
             }
             let provider = topup.provider.as_str();
-            if !self.can_tell(provider) || silent.contains(&provider) {
+            if !self.can_tell(provider) {
+                self.give_up(topup, now_ms, if provider == MANUAL { GRACE_MS } else { LATE_MS });
+                continue;
+            }
+            if silent.contains(&provider) {
                 continue;
             }
             round.asked += 1;
             match self.check(topup.id) {
                 Ok(topup) if topup.state == TopupState::Paid => round.paid += 1,
-                Ok(_) => {}
+                Ok(topup) => self.give_up(&topup, now_ms, GRACE_MS),
                 Err(error) => {
                     round.failed += 1;
                     tracing::warn!(topup = %topup.id, %error, "an order could not be checked");
+                    self.give_up(topup, now_ms, LATE_MS);
                     if is_silence(&error) {
                         silent.push(provider);
                     }
@@ -70,6 +78,17 @@ impl Billing {
     /// Whether asking may bring news: of a bank transfer only the operator knows.
     fn can_tell(&self, provider: &str) -> bool {
         provider != MANUAL && self.provider(provider).is_some()
+    }
+
+    /// An order that nobody has decided for so long after its time is taken for given up.
+    fn give_up(&self, topup: &TopupInfo, now_ms: i64, after_ms: i64) {
+        let is_open = matches!(topup.state, TopupState::Created | TopupState::Pending);
+        if !is_open || now_ms - topup.expires_ms < after_ms {
+            return;
+        }
+        if let Err(error) = self.ledger.topup_checked(topup.id, CheckedTopup::Expired).wait() {
+            tracing::error!(topup = %topup.id, %error, "an order could not be given up");
+        }
     }
 }
 

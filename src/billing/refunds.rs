@@ -40,7 +40,7 @@ impl Billing {
             Ok(Refunded::Accepted { refund_id, status }) => {
                 tracing::info!(refund = %refund.id, %status, "refunded");
                 let done = RefundOutcome::Done { provider_refund_id: Some(refund_id) };
-                Ok(self.ledger.finish_refund(refund.id, done).wait()?)
+                Ok(self.ledger.finish_refund(refund.id, done, actor).wait()?)
             }
             // The operator pays, and says so then.
             Ok(Refunded::ByHand) => Ok(refund),
@@ -50,7 +50,7 @@ impl Billing {
             }
             Err(error) => {
                 let failed = RefundOutcome::Failed { why: error.to_string() };
-                self.ledger.finish_refund(refund.id, failed).wait()?;
+                self.ledger.finish_refund(refund.id, failed, actor).wait()?;
                 Err(RefundError::Provider(error))
             }
         }
@@ -61,7 +61,8 @@ impl Billing {
         &self,
         id: RefundId,
         outcome: RefundOutcome,
+        actor: &str,
     ) -> Result<RefundInfo, RefundError> {
-        Ok(self.ledger.finish_refund(id, outcome).wait()?)
+        Ok(self.ledger.finish_refund(id, outcome, actor).wait()?)
     }
 }

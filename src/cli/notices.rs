@@ -3,10 +3,10 @@
 use anyhow::Result;
 use clap::Args;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::books::{call, segment};
-use super::output::{number, text};
+use super::output::{OutputFlags, number, text};
 use super::thousands;
 use crate::config::StoreFlags;
 
@@ -24,20 +24,26 @@ pub(crate) struct NoticeFlags {
     off: bool,
     #[command(flatten)]
     store: StoreFlags,
+    #[command(flatten)]
+    output: OutputFlags,
 }
 
 pub(crate) fn run(flags: NoticeFlags) -> Result<()> {
-    let NoticeFlags { name, below, url, off, store } = flags;
+    let NoticeFlags { name, below, url, off, store, output } = flags;
     let path = format!("accounts/{}/notices/low-balance", segment(&name));
     let answer = if off || below.is_some() {
         call(store, Method::PUT, &path, Some(json!({ "below": below, "url": url })))?
     } else {
         call(store, Method::GET, &path, None)?
     };
-    let set = &answer["data"];
+    output.show(&answer, |answer| print_notice(&name, &answer["data"]));
+    Ok(())
+}
+
+fn print_notice(name: &str, set: &Value) {
     if set["below"].is_null() {
         println!("{name} is told of no balance");
-        return Ok(());
+        return;
     }
     let below = thousands(number(set, "below"));
     match set["url"].as_str() {
@@ -48,5 +54,4 @@ pub(crate) fn run(flags: NoticeFlags) -> Result<()> {
         println!("{}", text(set, "secret"));
         eprintln!("the secret that its server checks signatures with");
     }
-    Ok(())
 }

@@ -90,6 +90,57 @@ fn an_operator_sees_usage_and_sets_notices() {
 }
 
 #[test]
+fn keys_have_scopes_limits_and_an_end() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    let made = shell.ok(
+        "key create research --label ci --scopes usage,inference --limit 1000 --limit-reset daily \
+         --total-limit 9000 --expires 2090-01-31 --json",
+    );
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON and nothing else");
+    assert_eq!(made["scopes"], serde_json::json!(["inference", "usage"]));
+    assert_eq!((made["limit"].as_i64(), made["total_limit"].as_i64()), (Some(1_000), Some(9_000)));
+    shell.ok("key create research --label dash --scopes billing,keys,users --expires 90d");
+    let listed = shell.ok("key list research");
+    let row = |label: &str| listed.lines().find(|line| line.contains(label)).expect("a row");
+    for shown in ["1,000 daily", "9,000", "2090-01-31", "never", "valid", "inference,usage"] {
+        assert!(row("ci").contains(shown), "{shown} in {listed}");
+    }
+    assert!(row("dash").contains("billing,keys,users"), "{listed}");
+    let usage = shell.run("key create research --expires tomorrow");
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("2027-01-31"));
+    let past = shell.refused("key create research --expires 2001-01-01");
+    assert!(past.contains("key expiry"), "{past}");
+}
+
+#[test]
+fn users_are_invited_changed_and_disabled() {
+    let shell = Shell::new();
+    shell.ok("account create research");
+    let invitation = shell.ok("user create Ann@Example.com --account research --role owner");
+    assert!(invitation.starts_with("mi-") && invitation.trim_end().len() == 46, "{invitation}");
+    assert_ne!(shell.ok("user invite 1"), invitation);
+    let refused = shell.refused("user role 1 member");
+    assert!(refused.contains("last owner"), "{refused}");
+    shell.ok("user create bob --account research --role owner");
+    assert_eq!(shell.ok("user role 1 member"), "ann@example.com is now member\n");
+    assert_eq!(shell.ok("user disable 1"), "disabled ann@example.com\n");
+    shell.ok("user create root --role operator");
+    let listed = shell.ok("user list");
+    for words in [["ann@example.com", "disabled"], ["bob", "invited"], ["root", "operator"]] {
+        let is_row = |line: &str| words.iter().all(|word| line.contains(word));
+        assert!(listed.lines().any(is_row), "{words:?} in {listed}");
+    }
+    assert!(!listed.contains("mi-"), "an invitation is shown once");
+    let json: serde_json::Value =
+        serde_json::from_str(&shell.ok("user list --json")).expect("JSON");
+    assert_eq!(json["data"].as_array().map(Vec::len), Some(3));
+    let json = shell.ok("grant research 5 --reason trial --json");
+    assert_eq!(json, "{\"account\":\"research\",\"credits\":5,\"balance\":5}\n");
+    assert!(shell.ok("ledger verify").contains("the books are right"));
+}
+
+#[test]
 fn refusals_are_one_line_that_says_what_would_be_right() {
     let shell = Shell::new();
     for (line, expected) in [

@@ -127,7 +127,7 @@ pub(super) async fn pending_refunds(
 
 /// `POST /api/v1/admin/refunds/{id}/settle`: the operator says what became of a pending refund.
 pub(super) async fn settle_refund(
-    _: Operator,
+    operator: Operator,
     State(state): State<AppState>,
     Path(id): Path<String>,
     body: JsonBody,
@@ -140,7 +140,8 @@ pub(super) async fn settle_refund(
         "failed" => RefundOutcome::Failed { why: reference.unwrap_or_else(|| "operator".into()) },
         _ => return Err(fields.refuse("outcome", "'outcome' must be \"done\" or \"failed\"")),
     };
-    let refund = state.sell(move |billing| billing.settle_refund(id, outcome)).await??;
+    let refund =
+        state.sell(move |billing| billing.settle_refund(id, outcome, &operator.actor)).await??;
     Ok(Json(refund_json(&refund)))
 }
 

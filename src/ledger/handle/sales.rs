@@ -100,9 +100,11 @@ impl Ledger {
         &self,
         id: RefundId,
         outcome: RefundOutcome,
+        actor: &str,
     ) -> Reply<Result<RefundInfo, FinishRefundError>> {
+        let actor = actor.to_owned();
         self.submit(Durability::PowerCut, Admission::InFlight, move |context| {
-            store::finish_refund(context, id, &outcome)
+            store::finish_refund(context, id, &outcome, &actor)
         })
     }
 

@@ -136,7 +136,11 @@ pub(crate) fn finish_refund(
     context: &Context<'_>,
     id: RefundId,
     outcome: &RefundOutcome,
+    actor: &str,
 ) -> Outcome<RefundInfo, FinishRefundError> {
+    if let Err(invalid) = check_actor(actor) {
+        return refuse(invalid.into());
+    }
     if let RefundOutcome::Done { provider_refund_id: Some(name) } = outcome
         && let Err(invalid) = check_text("provider's refund", name, MAX_PROVIDER_ID_CHARS)
     {
@@ -147,10 +151,10 @@ pub(crate) fn finish_refund(
     };
     match (refund.state, outcome) {
         (RefundState::Pending, RefundOutcome::Done { provider_refund_id }) => {
-            pay_out(context, &refund, provider_refund_id.as_deref())?;
+            pay_out(context, &refund, provider_refund_id.as_deref(), actor)?;
         }
         (RefundState::Pending, RefundOutcome::Failed { why }) => {
-            give_back(context, &refund, why)?;
+            give_back(context, &refund, why, actor)?;
         }
         (RefundState::Done, RefundOutcome::Done { provider_refund_id })
             if provider_refund_id.is_none() || *provider_refund_id == refund.provider_refund_id => {
@@ -165,6 +169,7 @@ fn pay_out(
     context: &Context<'_>,
     refund: &RefundInfo,
     provider_refund_id: Option<&str>,
+    actor: &str,
 ) -> rusqlite::Result<()> {
     end(context, refund, RefundState::Done, provider_refund_id)?;
     let provider: String = context
@@ -180,14 +185,19 @@ fn pay_out(
             amount: refund.fils.0,
             source: &refund.id.0,
             reverses: None,
-            actor: &refund.actor,
+            actor,
             reason: Some(&refund.reason),
         },
     )?;
-    Ok(())
+    audit(context, actor, "refund.done", &format!("refund {}", refund.id))
 }
 
-fn give_back(context: &Context<'_>, refund: &RefundInfo, why: &str) -> rusqlite::Result<()> {
+fn give_back(
+    context: &Context<'_>,
+    refund: &RefundInfo,
+    why: &str,
+    actor: &str,
+) -> rusqlite::Result<()> {
     end(context, refund, RefundState::Failed, None)?;
     add_refunded(context, refund.topup, -refund.fils.0, -refund.credits.0)?;
     let (seq, account) = context
@@ -203,11 +213,11 @@ fn give_back(context: &Context<'_>, refund: &RefundInfo, why: &str) -> rusqlite:
             amount: refund.credits.0,
             source: &refund.id.0,
             reverses: Some(Reversed { seq, kind: TransferKind::Refund }),
-            actor: &refund.actor,
+            actor,
             reason: Some(shortened(why, 200)),
         },
     )?;
-    Ok(())
+    audit(context, actor, "refund.failed", &format!("refund {}", refund.id))
 }
 
 fn end(

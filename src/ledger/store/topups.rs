@@ -126,18 +126,19 @@ pub(crate) fn topup_started(
     if is_known && stored == (redirect_url, instructions) {
         return Ok(topup);
     }
+    // Paid, or decided otherwise, before the answer to `create` came: that stays.
+    let sql = match topup.state {
+        TopupState::Created => {
+            "UPDATE topup SET provider_order_id=?2,redirect_url=?3,instructions=?4,state='pending'
+             WHERE id=?1"
+        }
+        _ => "UPDATE topup SET provider_order_id=?2,redirect_url=?3,instructions=?4 WHERE id=?1",
+    };
     context
         .conn
-        .prepare_cached(
-            "UPDATE topup SET provider_order_id=?2,redirect_url=?3,instructions=?4 WHERE id=?1",
-        )?
+        .prepare_cached(sql)?
         .execute(params![id, provider_order_id, redirect_url, instructions])
         .and_then(exactly_one)?;
-    // Paid, or decided otherwise, before the answer to `create` came: that stays.
-    context
-        .conn
-        .prepare_cached("UPDATE topup SET state='pending' WHERE id=?1 AND state='created'")?
-        .execute([id])?;
     Ok(known_topup(context.conn, id)?)
 }
 

@@ -88,12 +88,12 @@ const SCRIPT: &[Step] = &[
     begin_refund,
     |ledger, made| {
         let failed = RefundOutcome::Failed { why: "no".to_owned() };
-        ledger.finish_refund(made.refund.unwrap(), failed).wait().unwrap();
+        ledger.finish_refund(made.refund.unwrap(), failed, "test").wait().unwrap();
     },
     begin_refund,
     |ledger, made| {
         let done = RefundOutcome::Done { provider_refund_id: Some("re_1".to_owned()) };
-        ledger.finish_refund(made.refund.unwrap(), done).wait().unwrap();
+        ledger.finish_refund(made.refund.unwrap(), done, "test").wait().unwrap();
     },
     |ledger, made| {
         let (name, credits) = ("spring".to_owned(), Credits(50));

@@ -8,7 +8,7 @@ use axum::http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use mizan::api::{self, Access, OperatorKey, ROUTES, Route};
-use mizan::ledger::{Scope, Scopes};
+use mizan::ledger::{NewKeyRequest, NewUser, Reach, Role, Scope, Scopes, SignIn, UserId};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -24,6 +24,8 @@ struct Principal {
     name: String,
     secret: Option<String>,
     is_at_socket: bool,
+    /// Who signs in anew for each call, as one of the routes is to sign out.
+    user: Option<UserId>,
     kind: Kind,
 }
 
@@ -33,16 +35,21 @@ enum Kind {
     /// It shows something that is no key, or none any more.
     Pretender,
     Key(Scopes),
+    User(Role),
     Operator,
 }
 
 impl Principal {
     fn new(name: &str, secret: impl Into<Option<String>>, kind: Kind) -> Self {
-        Self { name: name.to_owned(), secret: secret.into(), is_at_socket: false, kind }
+        Self { name: name.to_owned(), secret: secret.into(), is_at_socket: false, user: None, kind }
     }
 
     fn at_socket(name: &str, secret: Option<String>, kind: Kind) -> Self {
         Self { is_at_socket: true, ..Self::new(name, secret, kind) }
+    }
+
+    fn user(user: UserId, role: Role) -> Self {
+        Self { user: Some(user), ..Self::new(role.as_str(), None, Kind::User(role)) }
     }
 
     /// The status with which `access` refuses it, if it does.
@@ -54,8 +61,16 @@ impl Principal {
         match (access, self.kind) {
             (Access::Public, _) => None,
             (_, Kind::Nobody | Kind::Pretender) => Some(401),
-            (Access::Operator, Kind::Operator) | (Access::Key, Kind::Key(_)) => None,
+            (Access::Known, _) | (Access::SignedIn, Kind::User(_)) => None,
+            (Access::Operator, Kind::Operator | Kind::User(Role::Operator)) => None,
+            (Access::Key | Access::Account, Kind::Key(_)) => None,
+            (Access::Account, Kind::User(Role::Owner | Role::Member)) => None,
             (Access::Scope(scope), Kind::Key(scopes)) if scopes.contains(scope) => None,
+            (Access::Scope(scope), Kind::User(role))
+                if scope != Scope::Inference && Scopes::of_role(role).contains(scope) =>
+            {
+                None
+            }
             _ => Some(403),
         }
     }
@@ -86,7 +101,33 @@ impl House {
         Self { server, _folder: folder, socket, generation }
     }
 
+    /// A user who has set a password.
+    fn user(&self, name: &str, role: Role) -> UserId {
+        let account = Some(self.server.account).filter(|_| role != Role::Operator);
+        let new = NewUser { account, name: name.to_owned(), role };
+        let ledger = &self.server.ledger;
+        let user = ledger.create_user(new, Reach::Everyone, "test").wait().unwrap();
+        let invitation = ledger.invite(user, Reach::Everyone, "test").wait().unwrap();
+        ledger.accept_invitation(&invitation.secret, "hash").wait().unwrap();
+        user
+    }
+
+    fn session(&self, user: UserId) -> String {
+        let checked = SignIn { user, password_hash: "hash".to_owned() };
+        self.server.ledger.start_session(checked).wait().unwrap().secret
+    }
+
     fn everybody(&self) -> Vec<Principal> {
+        // Number one is whom samples of routes name.
+        self.user("one", Role::Member);
+        let signed_out = self.session(self.user("gone", Role::Owner));
+        self.server.ledger.end_session(&signed_out).wait().unwrap();
+        let all = NewKeyRequest {
+            scopes: Scopes::ALL,
+            ..NewKeyRequest::new(self.server.account_of("others"), "all")
+        };
+        let all = self.server.ledger.create_key(all, "test").wait().unwrap().secret;
+
         let usual = Kind::Key(Scopes::of(&[Scope::Inference, Scope::Usage]));
         let revoked = self.server.key_of("team");
         self.server.ledger.revoke_key(revoked.id, "test").wait().unwrap();
@@ -100,6 +141,12 @@ impl House {
             Principal::new("a key", key.clone(), usual),
             Principal::new("another account's key", other, usual),
             Principal::new("the operator's key", OPERATOR.to_owned(), Kind::Operator),
+            Principal::new("a key for everything", all, Kind::Key(Scopes::ALL)),
+            Principal::new("a session that ended", signed_out, Kind::Pretender),
+            Principal::new("a made up session", "ms-0000".to_owned(), Kind::Pretender),
+            Principal::user(self.user("owner", Role::Owner), Role::Owner),
+            Principal::user(self.user("member", Role::Member), Role::Member),
+            Principal::user(self.user("operator", Role::Operator), Role::Operator),
             Principal::at_socket("the control socket", None, Kind::Nobody),
             Principal::at_socket("a made up key there", Some("x".to_owned()), Kind::Pretender),
             Principal::at_socket("a key there", Some(key), usual),
@@ -112,7 +159,8 @@ impl House {
             .uri(&sample.uri)
             .header(header::HOST, "localhost")
             .header(header::CONTENT_TYPE, "application/json");
-        if let Some(secret) = &principal.secret {
+        let session = principal.user.map(|user| self.session(user));
+        if let Some(secret) = session.as_ref().or(principal.secret.as_ref()) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {secret}"));
         }
         let body = sample.body.as_ref().map_or(Body::empty(), |b| Body::from(b.to_string()));
@@ -166,6 +214,7 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
             let body = json!({ "credits": 1, "reason": "test" });
             (filled(route.path, "subject"), body, Some(200))
         }
+        ("DELETE", "/keys/{id}") => (filled(route.path, "999999"), Value::Null, Some(404)),
         ("DELETE", "/admin/keys/{id}") => (filled(route.path, "999999"), Value::Null, Some(404)),
         ("GET", path) if !path.contains('{') => (route.path.to_owned(), Value::Null, Some(200)),
         ("GET", path) if path.starts_with("/admin/accounts/{name}") => {
@@ -234,7 +283,8 @@ fn check_refusal(answer: &Answer, access: Access) {
     assert_eq!(error["type"], "permission_error");
     if let Access::Scope(scope) = access {
         let names_it = message.contains(&format!("'{scope}'"));
-        assert!(names_it || message.contains("operator's key"), "{message}");
+        let names_who = message.contains("operator's key") || message.contains("an API key");
+        assert!(names_it || names_who, "{message}");
     }
 }
 

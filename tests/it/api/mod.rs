@@ -8,22 +8,54 @@ mod connections;
 mod errors;
 mod hostile;
 mod idempotency;
+mod keys;
 mod limits;
 mod money;
 mod panics;
 mod plain;
 mod routes;
 mod sales;
+mod sessions;
 mod shutdown;
 mod streamed;
 mod usage;
+mod users;
 
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use mizan::api::{self, OperatorKey};
 use serde_json::{Value, json};
 
-use crate::support::server::STANDARD;
+use crate::support::server::{Answer, STANDARD, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
+
+const OPERATORS_KEY: &str = "the operator's own secret";
+
+/// The same server, with an operator's key.
+fn operated(mut server: Server) -> Server {
+    server.state = server.state.clone().with_operator_key(OperatorKey::of(OPERATORS_KEY));
+    server.router = api::router(server.state.clone());
+    server
+}
+
+/// A request of whoever holds `secret`, below `/api/v1`.
+async fn call(server: &Server, secret: &str, line: &str, body: Option<Value>) -> Answer {
+    let (method, path) = line.split_once(' ').unwrap();
+    let method: Method = method.parse().unwrap();
+    let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
+    if !secret.is_empty() {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {secret}"));
+    }
+    let request = match body {
+        Some(body) => request
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string())),
+        None => request.body(Body::empty()),
+    };
+    server.send(request.unwrap()).await
+}
 
 /// Fields that a request may have or not: of both routes, understood here or not.
 const OPTIONAL: [&str; 36] = [

@@ -50,7 +50,9 @@ async fn a_key_shows_its_limit_and_its_use() {
     let server = Server::start(Setup { key_limit: Some(100), ..Setup::saying(&["a", "b"]) });
     server.post(CHAT, &chat(json!({}))).await;
     let expected = json!({
-        "label": "first", "limit": 100, "limit_reset": null, "limit_remaining": 98,
+        "label": "first", "scopes": ["inference", "usage"], "expires_at": null,
+        "limit": 100, "limit_reset": null, "limit_remaining": 98,
+        "total_limit": null, "total_limit_remaining": null,
         "usage": 2, "usage_daily": 2, "usage_weekly": 2, "usage_monthly": 2, "is_free_tier": false,
     });
     assert_eq!(server.get("/api/v1/key").await.json(), json!({ "data": expected }));

@@ -240,7 +240,10 @@ fn orders_are_listed_and_the_waiting_ones_found() {
     assert_eq!(ledger.refunds_pending().unwrap(), std::slice::from_ref(&refund));
     assert_eq!(refund.payment_id.as_deref(), Some("chg_1"));
     let done = RefundOutcome::Done { provider_refund_id: None };
-    assert_eq!(ledger.finish_refund(refund.id, done).wait().unwrap().state, RefundState::Done);
+    assert_eq!(
+        ledger.finish_refund(refund.id, done, "test").wait().unwrap().state,
+        RefundState::Done
+    );
     assert_eq!(ledger.refunds_pending().unwrap(), []);
     assert_eq!(ledger.refunds(paid).unwrap().len(), 1);
     let audit = ledger.audit(None, 2).unwrap();

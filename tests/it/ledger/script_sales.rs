@@ -177,7 +177,7 @@ impl Run {
     }
 
     fn finish(&self, name: &str, outcome: RefundOutcome) -> String {
-        match self.books().ledger.finish_refund(self.refunds[name], outcome).wait() {
+        match self.books().ledger.finish_refund(self.refunds[name], outcome, "test").wait() {
             Ok(refund) => refund.state.as_str().to_owned(),
             Err(error) => error.to_string(),
         }

@@ -205,7 +205,7 @@ impl Simulation {
             _ => RefundOutcome::Failed { why: "the bank said no".to_owned() },
         };
         let (before, sales) = (self.books().dump(), self.model.sales.clone());
-        let found = self.books().ledger.finish_refund(id, outcome.clone()).wait();
+        let found = self.books().ledger.finish_refund(id, outcome.clone(), "test").wait();
         let expected = self.model.sales.finish_refund(id, &outcome);
         let changes = self.model.sales != sales;
         let found = found.map(|refund| back(&refund));

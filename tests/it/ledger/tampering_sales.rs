@@ -19,9 +19,9 @@ fn damaged_books(sql: &str) -> Books {
     };
     let (failed, done) = (refund(1_000), refund(500));
     let outcome = RefundOutcome::Done { provider_refund_id: None };
-    books.ledger.finish_refund(done, outcome).wait().unwrap();
+    books.ledger.finish_refund(done, outcome, "test").wait().unwrap();
     let outcome = RefundOutcome::Failed { why: "no".to_owned() };
-    books.ledger.finish_refund(failed, outcome).wait().unwrap();
+    books.ledger.finish_refund(failed, outcome, "test").wait().unwrap();
     let (name, credits) = ("spring".to_owned(), Credits(50));
     let new = NewVouchers { name, credits, count: 2, expires_ms: None };
     let made = books.ledger.create_vouchers(new, "test").wait().unwrap();

@@ -205,16 +205,21 @@ impl Server {
 
     /// A further key: of an account of this name, which is made if need be.
     pub(crate) fn key_of(&self, account: &str) -> NewKey {
+        let id = self.account_of(account);
+        self.ledger.create_key(NewKeyRequest::new(id, "further"), "test").wait().unwrap()
+    }
+
+    /// The account of this name, which is made if need be.
+    pub(crate) fn account_of(&self, account: &str) -> AccountId {
         let found = self.ledger.accounts().unwrap().into_iter().find(|a| a.name == account);
-        let id = match found {
+        match found {
             Some(account) => account.id,
             None => {
                 let id = self.ledger.create_account(account, "default", "test").wait().unwrap();
                 self.ledger.grant(id, Credits(5_000), "to test", "test").wait().unwrap();
                 id
             }
-        };
-        self.ledger.create_key(NewKeyRequest::new(id, "further"), "test").wait().unwrap()
+        }
     }
 
     /// Lets the models say the script's first `tokens` tokens.
@@ -287,6 +292,12 @@ impl Server {
 
     pub(crate) fn balance(&self) -> i64 {
         self.ledger.account_totals(self.account).unwrap().unwrap().balance.0
+    }
+
+    /// The one text that `sql` finds in the books.
+    pub(crate) fn text_column(&self, sql: &str) -> String {
+        let books = Connection::open(self.folder.path().join("ledger.db")).unwrap();
+        books.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// The ids of all meters, in order of opening.

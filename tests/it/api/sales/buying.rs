@@ -231,6 +231,24 @@ async fn a_bank_transfer_is_confirmed_by_the_operator() {
 }
 
 #[tokio::test]
+async fn an_order_that_nobody_decides_is_given_up_and_may_still_be_paid() {
+    let shop = Shop::open();
+    let order = shop.order("tap").await;
+    let transfer = shop.order("manual").await;
+    shop.poll().await;
+    assert_eq!(shop.status(&order).await, "pending");
+    shop.server.advance(2 * 3_600_000);
+    for _ in 0..3 {
+        shop.poll().await;
+        assert_eq!(shop.status(&order).await, "expired");
+    }
+    assert_eq!(shop.status(&transfer).await, "pending", "a bank transfer takes days");
+    shop.provider.approve(&shop.theirs(&order));
+    shop.poll().await;
+    shop.assert_balance(5_000);
+}
+
+#[tokio::test]
 async fn what_is_not_for_sale_is_refused() {
     let shop = Shop::open();
     for (body, param) in [

@@ -75,6 +75,12 @@ async fn a_refund_of_unknown_fate_waits_for_the_operator() {
             assert_eq!((status, &settled["status"]), (200, &json!(outcome)), "{settled}");
             shop.assert_balance(balance);
         }
+        let (_, audit) = shop.operator().get("/audit?limit=1").await;
+        let entry = &audit["data"][0];
+        assert_eq!(
+            (&entry["actor"], &entry["action"]),
+            (&json!("operator"), &json!(format!("refund.{outcome}")))
+        );
         let other = if outcome == "done" { "failed" } else { "done" };
         assert_eq!(shop.operator().post(&path, json!({ "outcome": other })).await.0, 422);
         shop.assert_balance(balance);
