@@ -147,7 +147,7 @@ fn a_sale_in_old_books_moves_no_teams_credits() {
         assert_eq!(balances(), [before.clone(), vec![(buyer, 5_000)]].concat());
         let refund = ledger.begin_refund(topup, None, "asked", "test").wait().unwrap();
         let done = RefundOutcome::Done { provider_refund_id: None };
-        ledger.finish_refund(refund.id, done).wait().unwrap();
+        ledger.finish_refund(refund.id, done, "test").wait().unwrap();
         assert_eq!(balances(), [before, vec![(buyer, 0)]].concat());
         let report = ledger.verify().unwrap();
         assert!(report.is_ok(), "{report:#?}");
