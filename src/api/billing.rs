@@ -13,7 +13,7 @@ use super::auth::AccountCaller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::openai::idempotency_key;
-use crate::billing::{OrderRequest, Ordered};
+use crate::billing::{Billing, OrderRequest, Ordered};
 use crate::catalog::Pack;
 use crate::ledger::{TopupId, TopupInfo, TopupState, VoucherCode};
 use crate::payments::{Customer, Next};
@@ -113,7 +113,10 @@ pub(super) async fn checked(state: &AppState, topup: TopupInfo) -> Result<TopupI
         return Ok(topup);
     }
     let id = topup.id;
-    match state.sell(move |billing| billing.check(id)).await? {
+    let clock = state.clock.clone();
+    // Whoever waits for a turn behind the same question finds it answered.
+    let ask = move |billing: &Billing| billing.check_again(id, clock.now_ms() - CHECK_AGAIN_MS);
+    match state.sell(ask).await? {
         Ok(topup) => Ok(topup),
         Err(error) => {
             // The books know how it stood; the poller asks again.

@@ -52,7 +52,13 @@ pub(super) async fn customer_returned(
     };
     let (status, page) = match &topup {
         Ok(topup) => (StatusCode::OK, page_of(topup)),
-        Err(error) => (error.status(), page("Top-up", "There is no such order.")),
+        Err(error @ ApiError::UnknownTopup) => {
+            (error.status(), page("Top-up", "There is no such order."))
+        }
+        Err(error) => {
+            let text = "How the order stands can not be told now. Reload this page in a minute.";
+            (error.status(), page("Top-up", text))
+        }
     };
     // Nothing on this page comes from elsewhere, and it runs no script.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";

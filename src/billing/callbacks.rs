@@ -5,7 +5,7 @@
 
 use super::Billing;
 use super::error::{CallbackError, CheckError};
-use crate::ledger::{PaymentEvent, TopupId, TopupInfo};
+use crate::ledger::{PayTopupError, PaymentEvent, TopupId, TopupInfo};
 use crate::payments::{Headers, PaymentKey};
 
 /// What became of a callback that was believed.
@@ -55,6 +55,11 @@ impl Billing {
         match self.settle(&topup, &payment, Some(event(&payment.status))) {
             Ok(topup) => Ok(Verdict::Checked(Box::new(topup))),
             Err(CheckError::Mismatch(_)) => Ok(Verdict::Mismatch),
+            // Sent again, it would be refused again: the books have kept it for the operator.
+            Err(CheckError::Pay(why)) if !matches!(why, PayTopupError::Unavailable(_)) => {
+                tracing::error!(topup = %topup.id, %why, "a payment was refused by the books");
+                Ok(Verdict::Mismatch)
+            }
             Err(error) => Err(error.into()),
         }
     }

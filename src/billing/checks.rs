@@ -26,8 +26,21 @@ impl Billing {
         let provider = self
             .provider(&topup.provider)
             .ok_or_else(|| CheckError::NotEnabled(topup.provider.clone()))?;
-        let payment = provider.fetch(&key_of(&topup))?;
-        self.settle(&topup, &payment, None)
+        let payment = provider.fetch(&key_of(&topup)).map_err(CheckError::from);
+        let checked = payment.and_then(|payment| self.settle(&topup, &payment, None));
+        if checked.is_err() {
+            // Else whoever asks would come back to it first, before orders that can be told.
+            self.ledger.topup_checked(topup.id, CheckedTopup::Unknown).wait()?;
+        }
+        checked
+    }
+
+    /// The same, unless the provider was asked after `since_ms`.
+    pub fn check_again(&self, id: TopupId, since_ms: i64) -> Result<TopupInfo, CheckError> {
+        match self.ledger.topup(id)? {
+            Some(topup) if topup.checked_ms.is_some_and(|at_ms| at_ms > since_ms) => Ok(topup),
+            Some(_) | None => self.check(id),
+        }
     }
 
     /// Enters in the books what a provider answered about `topup`.

@@ -1,14 +1,16 @@
 //! Orders whose callback never came: asked about again and again, ever more rarely.
 //!
-//! Promises: one order's trouble does not keep the others waiting; a round is bounded.
+//! Promises: neither one order's trouble nor one provider's silence keeps the others waiting; a
+//! round is bounded.
 
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Billing;
 use super::error::CheckError;
+use super::{Billing, MANUAL};
 use crate::ledger::{CheckedTopup, LedgerError, TopupInfo, TopupState};
+use crate::payments::ProviderError;
 
 /// How often the waiting orders are looked through.
 const EVERY: Duration = Duration::from_secs(20);
@@ -36,31 +38,48 @@ pub struct Round {
 impl Billing {
     /// Asks about every order that is due at `now_ms`.
     pub fn poll(&self, now_ms: i64) -> Result<Round, LedgerError> {
+        self.poll_while(now_ms, || true)
+    }
+
+    fn poll_while(&self, now_ms: i64, go_on: impl Fn() -> bool) -> Result<Round, LedgerError> {
         let mut round = Round::default();
+        // A provider that lets calls wait until they time out is asked once in a round.
+        let mut silent: Vec<&str> = Vec::new();
         let waiting = self.ledger.topups_waiting(now_ms - LATE_MS)?;
-        let due = waiting.iter().filter(|topup| is_due(topup, now_ms));
-        for topup in due.take(MAX_ORDERS) {
+        for topup in waiting.iter().filter(|topup| is_due(topup, now_ms)) {
+            if round.asked == MAX_ORDERS || !go_on() {
+                break;
+            }
+            let provider = topup.provider.as_str();
+            if !self.can_tell(provider) {
+                self.give_up(topup, now_ms, if provider == MANUAL { GRACE_MS } else { LATE_MS });
+                continue;
+            }
+            if silent.contains(&provider) {
+                continue;
+            }
             round.asked += 1;
             match self.check(topup.id) {
                 Ok(topup) if topup.state == TopupState::Paid => round.paid += 1,
                 Ok(topup) => self.give_up(&topup, now_ms, GRACE_MS),
-                Err(CheckError::NotEnabled(provider)) => {
-                    round.failed += 1;
-                    tracing::debug!(topup = %topup.id, %provider, "its provider is not enabled");
-                    self.give_up(topup, now_ms, LATE_MS);
-                }
                 Err(error) => {
                     round.failed += 1;
                     tracing::warn!(topup = %topup.id, %error, "an order could not be checked");
                     self.give_up(topup, now_ms, LATE_MS);
+                    if is_silence(&error) {
+                        silent.push(provider);
+                    }
                 }
             }
         }
         Ok(round)
     }
-}
 
-impl Billing {
+    /// Whether asking may bring news: of a bank transfer only the operator knows.
+    fn can_tell(&self, provider: &str) -> bool {
+        provider != MANUAL && self.provider(provider).is_some()
+    }
+
     /// An order that nobody has decided for so long after its time is taken for given up.
     fn give_up(&self, topup: &TopupInfo, now_ms: i64, after_ms: i64) {
         let is_open = matches!(topup.state, TopupState::Created | TopupState::Pending);
@@ -71,6 +90,11 @@ impl Billing {
             tracing::error!(topup = %topup.id, %error, "an order could not be given up");
         }
     }
+}
+
+fn is_silence(error: &CheckError) -> bool {
+    use ProviderError::{Unanswered, Unreachable};
+    matches!(error, CheckError::Provider(Unanswered { .. } | Unreachable { .. }))
 }
 
 /// An order is asked about after a quarter of its age has passed since the last time, at least
@@ -100,7 +124,8 @@ impl Poller {
         }
         let run = move || {
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = billing.poll(now_ms()) {
+                let go_on = || stopped.try_recv() == Err(TryRecvError::Empty);
+                if let Err(error) = billing.poll_while(now_ms(), go_on) {
                     tracing::error!(%error, "the waiting orders could not be read");
                 }
             }
@@ -113,7 +138,7 @@ impl Poller {
 impl Drop for Poller {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // A call to a provider that is under way ends within its time-out.
+        // Waits for one call at most, which ends within its provider's time-out.
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

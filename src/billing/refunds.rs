@@ -23,12 +23,11 @@ impl Billing {
             .provider(&topup.provider)
             .ok_or_else(|| RefundError::NotEnabled(topup.provider.clone()))?;
         let refund = self.ledger.begin_refund(id, credits, reason, actor).wait()?;
-        let (Some(order_id), Some(payment_id)) =
-            (topup.provider_order_id, refund.payment_id.clone())
-        else {
-            // The books refuse to refund what was not paid, and a payment has both.
-            return Err(RefundError::UnknownTopup);
-        };
+        let payment_id = refund.payment_id.clone();
+        let payment_id =
+            payment_id.expect("the books refund what was paid, and a payment is named");
+        // Whoever took the money by hand may never have been told of the order.
+        let order_id = topup.provider_order_id.unwrap_or_else(|| Reference(id.0).to_string());
         let order = RefundOrder {
             reference: Reference(refund.id.0),
             order_id,

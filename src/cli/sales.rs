@@ -10,6 +10,7 @@ use super::books::{call, segment};
 use super::output::{OutputFlags, list, number, text};
 use super::thousands;
 use crate::config::StoreFlags;
+use crate::ledger::rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopupCommand {
@@ -210,8 +211,8 @@ pub(crate) fn audit(flags: ReportFlags) -> Result<()> {
     flags.output.show(&audit, |audit| {
         for entry in list(audit) {
             println!(
-                "{:>12}  {:<22} {:<18} {}",
-                number(entry, "at"),
+                "{}  {:<26} {:<18} {}",
+                rfc3339(number(entry, "at").saturating_mul(1000)),
                 text(entry, "actor"),
                 text(entry, "action"),
                 text(entry, "detail"),

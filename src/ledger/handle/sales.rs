@@ -38,7 +38,7 @@ impl Ledger {
         })
     }
 
-    /// The provider was asked, and the order is not paid. One that is paid stays so.
+    /// The provider was asked, and did not say that the order is paid. One that is stays so.
     pub fn topup_checked(
         &self,
         id: TopupId,

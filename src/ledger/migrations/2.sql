@@ -182,6 +182,7 @@ CREATE TABLE topup(
   CHECK(state='paid' OR (refunded_fils=0 AND refunded_credits=0))) STRICT;
 CREATE INDEX topup_account ON topup(account_id,created_ms);
 CREATE INDEX topup_waiting ON topup(created_ms) WHERE state IN('created','pending');
+CREATE INDEX topup_unpaid ON topup(created_ms) WHERE state<>'paid';
 CREATE TRIGGER topup_fixed BEFORE UPDATE OF id,account_id,pack,fils,credits,provider,
   idempotency_key,actor,created_ms ON topup
   BEGIN SELECT RAISE(ABORT,'fixed when ordered'); END;

@@ -92,7 +92,7 @@ pub struct CreatedTopup {
     pub is_new: bool,
 }
 
-/// What a provider says of an order that is not paid.
+/// What became of asking a provider about an order that is not paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckedTopup {
     /// It waits for the customer.
@@ -103,17 +103,9 @@ pub enum CheckedTopup {
     Cancelled,
     /// Nobody paid in time.
     Expired,
-}
-
-impl CheckedTopup {
-    pub(in crate::ledger) fn state(self) -> TopupState {
-        match self {
-            Self::Pending => TopupState::Pending,
-            Self::Failed => TopupState::Failed,
-            Self::Cancelled => TopupState::Cancelled,
-            Self::Expired => TopupState::Expired,
-        }
-    }
+    /// It did not say, or not what fits. The order stays as it is, unless its provider was never
+    /// known to have it and its time is over: then nobody was sent to pay, and it has expired.
+    Unknown,
 }
 
 /// Something a provider told us, to be kept as it came.
@@ -199,7 +191,7 @@ pub struct TopupInfo {
     pub created_ms: i64,
     /// The customer is to pay before. A later payment counts all the same.
     pub expires_ms: i64,
-    /// When the provider last told how it stands.
+    /// When the provider was last asked, whatever it answered.
     pub checked_ms: Option<i64>,
     /// When it was credited.
     pub paid_ms: Option<i64>,

@@ -12,7 +12,7 @@ use crate::ledger::errors::{GrantError, Invalid};
 use crate::ledger::hash::{self, GENESIS, TransferFields};
 use crate::ledger::types::{AccountId, Balance, Credits};
 
-/// Where bought credits come from; the schema inserts it, as it does the next three.
+/// Where bought credits come from; the schema inserts it, as it does the next two.
 pub(super) const HOUSE_PAID: AccountId = AccountId(1);
 
 /// Where credits that nobody paid for come from.
@@ -20,9 +20,6 @@ pub(super) const HOUSE_GRANTED: AccountId = AccountId(2);
 
 /// Where charges go.
 pub(super) const HOUSE_SPENT: AccountId = AccountId(3);
-
-/// Where money comes from.
-pub(super) const HOUSE_REVENUE: AccountId = AccountId(4);
 
 /// What a transfer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

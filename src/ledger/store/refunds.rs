@@ -5,8 +5,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::accounts::{cash_account, team};
-use super::journal::{HOUSE_PAID, HOUSE_REVENUE, Movement, Reversed, append};
+use super::accounts::{cash_account, revenue_account, team};
+use super::journal::{HOUSE_PAID, Movement, Reversed, append};
 use super::topups::{MAX_PROVIDER_ID_CHARS, topup};
 use super::{
     Context, MAX_AMOUNT, Outcome, TransferKind, audit, check_actor, check_amount, check_text,
@@ -181,7 +181,7 @@ fn pay_out(
         &Movement {
             kind: TransferKind::Payout,
             from: cash_account(context, &provider)?,
-            to: HOUSE_REVENUE,
+            to: revenue_account(context.conn)?,
             amount: refund.fils.0,
             source: &refund.id.0,
             reverses: None,

@@ -6,8 +6,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::accounts::{cash_account, fits_house, team};
-use super::journal::{HOUSE_PAID, HOUSE_REVENUE, Movement, append};
+use super::accounts::{cash_account, fits_house, revenue_account, team};
+use super::journal::{HOUSE_PAID, Movement, append};
 use super::{
     Context, Failure, MAX_AMOUNT, MAX_IN_ALL, Outcome, TransferKind, audit, check_actor,
     check_amount, check_text, exactly_one, refuse, shortened,
@@ -161,7 +161,7 @@ fn check_started(
     }
 }
 
-/// The provider was asked and says that the order is not paid. A paid one stays paid.
+/// The provider was asked and does not say that the order is paid. A paid one stays paid.
 pub(crate) fn topup_checked(
     context: &Context<'_>,
     id: TopupId,
@@ -174,9 +174,22 @@ pub(crate) fn topup_checked(
     context
         .conn
         .prepare_cached("UPDATE topup SET state=?2,checked_ms=?3 WHERE id=?1 AND state<>'paid'")?
-        .execute(params![id, outcome.state(), context.now_ms])
+        .execute(params![id, state_after(&topup, outcome, context.now_ms), context.now_ms])
         .and_then(exactly_one)?;
     Ok(known_topup(context.conn, id)?)
+}
+
+fn state_after(topup: &TopupInfo, outcome: CheckedTopup, now_ms: i64) -> TopupState {
+    match outcome {
+        CheckedTopup::Pending => TopupState::Pending,
+        CheckedTopup::Failed => TopupState::Failed,
+        CheckedTopup::Cancelled => TopupState::Cancelled,
+        CheckedTopup::Expired => TopupState::Expired,
+        CheckedTopup::Unknown => match topup.state {
+            TopupState::Created if topup.expires_ms <= now_ms => TopupState::Expired,
+            state => state,
+        },
+    }
 }
 
 /// Keeps what a provider told, once; `topup` is the order it is about, if that is ours.
@@ -306,7 +319,7 @@ fn judge(
         return Ok(Err(PayTopupError::PaymentUsed(other)));
     }
     let fits = fits_house(context.conn, HOUSE_PAID, topup.credits.0)?
-        && fits_house(context.conn, HOUSE_REVENUE, topup.fils.0)?;
+        && fits_house(context.conn, revenue_account(context.conn)?, topup.fils.0)?;
     Ok(match fits {
         true => Ok(Judged::Pays(Box::new(topup))),
         false => Err(PayTopupError::TooMuchInAll { bound: MAX_IN_ALL }),
@@ -343,7 +356,7 @@ fn credit(context: &Context<'_>, topup: &TopupInfo, proof: &PaidProof) -> rusqli
         context,
         &Movement {
             kind: TransferKind::Payment,
-            from: HOUSE_REVENUE,
+            from: revenue_account(context.conn)?,
             to: cash,
             amount: topup.fils.0,
             ..movement

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mizan::ledger::{Ledger, LedgerError, LedgerOptions};
+use mizan::ledger::{AccountId, Ledger, LedgerError, LedgerOptions, RefundOutcome};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::sales::{proof, small_pack};
 use super::strings;
 
 /// Every dump there is, by version.
@@ -126,5 +127,29 @@ fn books_that_can_not_be_migrated_are_left_as_they_were() {
         );
         assert_eq!(schema(&path), before);
         assert_eq!(number(&path, "PRAGMA user_version"), version);
+    }
+}
+
+/// In books of version 1 a team has the number that revenue has in fresh ones.
+#[test]
+fn a_sale_in_old_books_moves_no_teams_credits() {
+    for (_, dump) in released() {
+        let (_folder, path) = restore(&dump);
+        let ledger = Ledger::open(&path, LedgerOptions::default()).unwrap();
+        let balances = || -> Vec<(AccountId, i64)> {
+            let accounts = ledger.accounts().unwrap();
+            accounts.iter().map(|account| (account.id, account.balance.0)).collect()
+        };
+        let before = balances();
+        let buyer = ledger.create_account("buyer", "default", "test").wait().unwrap();
+        let topup = ledger.create_topup(small_pack(buyer)).wait().unwrap().topup.id;
+        ledger.pay_topup(topup, proof("chg_1", None)).wait().unwrap();
+        assert_eq!(balances(), [before.clone(), vec![(buyer, 5_000)]].concat());
+        let refund = ledger.begin_refund(topup, None, "asked", "test").wait().unwrap();
+        let done = RefundOutcome::Done { provider_refund_id: None };
+        ledger.finish_refund(refund.id, done, "test").wait().unwrap();
+        assert_eq!(balances(), [before, vec![(buyer, 0)]].concat());
+        let report = ledger.verify().unwrap();
+        assert!(report.is_ok(), "{report:#?}");
     }
 }

@@ -179,6 +179,31 @@ fn arguments_out_of_bounds_are_refused_and_change_nothing() {
     assert_eq!(books.dump(), before);
 }
 
+/// The provider can not be asked about it, and its customer was never told where to pay.
+#[test]
+fn an_order_that_no_provider_knows_expires() {
+    let books = Books::new();
+    let account = books.account("alice", 0);
+    let (cut_off, known) = (ordered(&books, account), ordered(&books, account));
+    let ledger = &books.ledger;
+    ledger.topup_started(known, "order", Some("https://pay".into()), None).wait().unwrap();
+    let unknown = |topup| {
+        let checked = ledger.topup_checked(topup, CheckedTopup::Unknown).wait().unwrap();
+        (checked.state, checked.checked_ms)
+    };
+    assert_eq!(unknown(cut_off), (TopupState::Created, Some(MARCH)));
+    let over = MARCH + DAY_MS;
+    books.set_clock(over);
+    assert_eq!(unknown(cut_off), (TopupState::Expired, Some(over)));
+    assert_eq!(unknown(cut_off), (TopupState::Expired, Some(over)));
+    // This one's customer may be paying.
+    assert_eq!(unknown(known), (TopupState::Pending, Some(over)));
+    let paid = ledger.pay_topup(cut_off, proof("chg_1", None)).wait().unwrap();
+    assert_eq!(paid.state, TopupState::Paid);
+    assert_eq!(unknown(cut_off), (TopupState::Paid, Some(over)));
+    books.assert_sound();
+}
+
 #[test]
 fn orders_are_listed_and_the_waiting_ones_found() {
     let books = Books::new();

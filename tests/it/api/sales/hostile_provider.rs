@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use mizan::ledger::{Credits, NewTopup};
+use mizan::money::Fils;
 use serde_json::json;
 
 use super::Shop;
@@ -88,6 +90,72 @@ async fn a_provider_that_fails_is_told_to_send_again_and_asked_again() {
     shop.provider.faults(Faults { slow_fetch: Duration::from_secs(2), ..Faults::default() });
     assert_eq!(shop.call_back("tap", &id).await.status, StatusCode::SERVICE_UNAVAILABLE);
     shop.assert_balance(0);
+}
+
+/// Tap can not look up by our name an order whose opening it refused, however often it is asked.
+#[tokio::test]
+async fn orders_that_can_not_be_told_do_not_keep_others_waiting() {
+    let shop = Shop::open();
+    shop.provider.faults(Faults { create_status: Some(400), ..Faults::default() });
+    let body = json!({ "pack": "starter", "provider": "tap" });
+    for _ in 0..60 {
+        assert_eq!(shop.server.post("/api/v1/topups", &body).await.status, 502);
+    }
+    shop.provider.faults(Faults::default());
+    shop.server.advance(1_000);
+    let order = shop.order("tap").await;
+    shop.provider.approve(&shop.theirs(&order));
+    for _ in 0..2 {
+        shop.server.advance(30_000);
+        shop.poll_after(0).await;
+    }
+    shop.assert_balance(5_000);
+}
+
+#[tokio::test]
+async fn a_silent_provider_does_not_keep_another_ones_orders_waiting() {
+    let shop = Shop::with_timeout(Duration::from_secs(1));
+    for _ in 0..10 {
+        shop.order("tap").await;
+    }
+    let order = shop.order("myfatoorah").await;
+    shop.provider.approve(&shop.theirs(&order));
+    // Both are the same machine here: what is counted is who was asked.
+    shop.provider.faults(Faults { slow_fetch: Duration::from_secs(5), ..Faults::default() });
+    let round = shop.poll_after(3_600_000).await;
+    assert_eq!((round.asked, round.failed), (2, 2), "each provider once");
+    shop.provider.faults(Faults::default());
+    let round = shop.poll_after(3_600_000).await;
+    assert_eq!((round.asked, round.paid, round.failed), (11, 1, 0));
+    shop.assert_balance(5_000);
+}
+
+#[tokio::test]
+async fn an_order_that_was_cut_off_can_be_made_again_in_time() {
+    let shop = Shop::open();
+    let account = shop.server.account;
+    let order = NewTopup {
+        account,
+        pack: "starter".to_owned(),
+        fils: Fils(2_000),
+        credits: Credits(5_000),
+        provider: "tap".to_owned(),
+        idempotency_key: Some("mine".to_owned()),
+        expires_after_ms: 1_800_000,
+        actor: "test".to_owned(),
+    };
+    // As if the server had stopped before it asked the provider.
+    shop.server.ledger.create_topup(order).wait().unwrap();
+    let repeat = async || {
+        let body = json!({ "pack": "starter", "provider": "tap" });
+        let mut request = shop.server.request(Method::POST, "/api/v1/topups", Some(&body));
+        request.headers_mut().insert("idempotency-key", "mine".parse().unwrap());
+        shop.server.send(request).await
+    };
+    assert_eq!(repeat().await.status, 409);
+    shop.server.advance(1_800_000);
+    shop.poll_after(0).await;
+    assert_eq!(repeat().await.json()["status"], "expired");
 }
 
 #[tokio::test]

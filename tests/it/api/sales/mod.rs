@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use mizan::billing::Round;
 use mizan::ledger::Scopes;
 use mizan::payments::{Manual, PaymentProvider};
 use serde_json::{Value, json};
@@ -98,10 +99,15 @@ impl Shop {
 
     /// Asks about every order that is waiting, as the poller does after a while.
     async fn poll(&self) {
+        self.poll_after(3_600_000).await;
+    }
+
+    /// Asks about the orders that are due in so long.
+    async fn poll_after(&self, ms: i64) -> Round {
         let billing = self.server.state.billing.clone();
-        let later_ms = self.server.state.clock.now_ms() + 3_600_000;
-        let poll = move || billing.poll(later_ms).unwrap();
-        tokio::task::spawn_blocking(poll).await.unwrap();
+        let at_ms = self.server.state.clock.now_ms() + ms;
+        let poll = move || billing.poll(at_ms).unwrap();
+        tokio::task::spawn_blocking(poll).await.unwrap()
     }
 
     #[track_caller]

@@ -1,5 +1,7 @@
 //! Money back.
 
+use mizan::ledger::{Credits, NewTopup};
+use mizan::money::Fils;
 use serde_json::{Value, json};
 
 use super::Shop;
@@ -98,6 +100,29 @@ async fn a_bank_transfer_is_given_back_by_hand() {
     let path = format!("/refunds/{}/settle", refund["id"].as_str().unwrap());
     let (status, settled) = shop.operator().post(&path, json!({ "outcome": "done" })).await;
     assert_eq!((status, &settled["status"]), (200, &json!("done")));
+    shop.assert_balance(0);
+}
+
+/// The server stopped before the customer was told how to pay, who knew how all the same.
+#[tokio::test]
+async fn a_bank_transfer_of_an_order_that_was_cut_off_is_given_back_by_hand() {
+    let shop = Shop::open();
+    let new = NewTopup {
+        account: shop.server.account,
+        pack: "starter".to_owned(),
+        fils: Fils(2_000),
+        credits: Credits(5_000),
+        provider: "manual".to_owned(),
+        idempotency_key: None,
+        expires_after_ms: 1_800_000,
+        actor: "test".to_owned(),
+    };
+    let id = shop.server.ledger.create_topup(new).wait().unwrap().topup.id;
+    let order = json!({ "id": id.to_string() });
+    let body = json!({ "amount_kwd": "2.000", "reference": "NBK 8" });
+    assert_eq!(shop.operator().post(&format!("/topups/{id}/confirm"), body).await.0, 200);
+    let (status, refund) = shop.refund(&order, None).await;
+    assert_eq!((status, &refund["status"]), (200, &json!("pending")), "{refund}");
     shop.assert_balance(0);
 }
 
