@@ -72,6 +72,26 @@ fn a_reversal_arms_again_and_a_meter_that_is_cut_off_is_told() {
 }
 
 #[test]
+fn credits_that_are_taken_back_are_told_like_those_that_are_used() {
+    let books = Books::new();
+    let account = books.account("alice", 100);
+    books.set(account, 50, URL);
+    let correct = |credits, key| {
+        books.ledger.correct(account, credits, "wrong", "test", Some(key)).wait().unwrap();
+    };
+    correct(-50, "a");
+    assert!(books.told_at(account).is_empty());
+    correct(-1, "b");
+    correct(-1, "b"); // Repeated, it is done and told once.
+    correct(-9, "c");
+    assert_eq!(books.told_at(account), [49]);
+    correct(60, "d");
+    correct(-60, "e");
+    assert_eq!(books.told_at(account), [40, 49]);
+    books.assert_sound();
+}
+
+#[test]
 fn thirty_two_streams_fall_below_once() {
     for round in 0..5 {
         let books = Books::new();
