@@ -36,13 +36,10 @@ impl SignIns {
         // A clock that jumped back has made tries that are to come: nobody waits for those.
         tries.retain(|tried| tried.at_ms > now_ms - WINDOW_MS && tried.at_ms <= now_ms);
         let mut of_name = tries.iter().filter(|tried| tried.name == name);
-        let oldest_of_name = of_name.next().map(|tried| tried.at_ms);
-        let is_too_many = of_name.count() + 1 >= MAX_FOR_A_NAME;
-        let oldest = tries.front().map(|tried| tried.at_ms);
-        let full = [(is_too_many, oldest_of_name), (tries.len() >= MAX_IN_ALL, oldest)];
-        let mut full = full.iter().filter(|(full, _)| *full);
-        if let Some(oldest_ms) = full.find_map(|(_, oldest)| *oldest) {
-            let wait_secs = (oldest_ms + WINDOW_MS - now_ms + 999) / 1_000;
+        let oldest_of_name = of_name.next().filter(|_| of_name.count() + 1 >= MAX_FOR_A_NAME);
+        let oldest = tries.front().filter(|_| tries.len() >= MAX_IN_ALL);
+        if let Some(full) = oldest_of_name.or(oldest) {
+            let wait_secs = (full.at_ms + WINDOW_MS - now_ms + 999) / 1_000;
             let retry_after_secs = u32::try_from(wait_secs).unwrap_or(1).max(1);
             return Err(ApiError::TooManySignIns { retry_after_secs });
         }

@@ -102,11 +102,14 @@ async fn a_key_gives_no_scope_that_it_has_not() {
 #[tokio::test]
 async fn a_key_whose_time_is_over_opens_nothing() {
     let server = Server::start(Setup::saying(&["a"]));
-    let expires_ms = Some(SystemClock.now_ms() + 5);
-    let request = NewKeyRequest { expires_ms, ..NewKeyRequest::new(server.account, "short") };
+    let expires_ms = SystemClock.now_ms() + 5;
+    let request = NewKeyRequest {
+        expires_ms: Some(expires_ms),
+        ..NewKeyRequest::new(server.account, "short")
+    };
     // The writer may be later than that already, and then says so.
     let Ok(key) = server.ledger.create_key(request, "test").wait() else { return };
-    while SystemClock.now_ms() < expires_ms.unwrap() {
+    while SystemClock.now_ms() < expires_ms {
         std::thread::yield_now();
     }
     let refused = call(&server, &key.secret, "GET /key", None).await;

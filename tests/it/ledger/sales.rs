@@ -247,6 +247,6 @@ fn orders_are_listed_and_the_waiting_ones_found() {
     assert_eq!(ledger.refunds_pending().unwrap(), []);
     assert_eq!(ledger.refunds(paid).unwrap().len(), 1);
     let audit = ledger.audit(None, 2).unwrap();
-    assert_eq!((audit[0].action.as_str(), audit[0].actor.as_str()), ("refund", "operator"));
+    assert_eq!((audit[0].action.as_str(), audit[0].actor.as_str()), ("refund.done", "test"));
     assert!(ledger.audit(Some(audit[1].id), 100).unwrap().iter().all(|e| e.id < audit[1].id));
 }
