@@ -51,6 +51,7 @@ pub(super) async fn order(
         idempotency_key: idempotency_key(&headers, 1)?,
         actor: caller.actor,
     };
+    state.order_tries.spend(caller.account, state.clock.now_ms())?;
     let ordered = state.sell(move |billing| billing.order(request)).await??;
     Ok(Json(ordered_json(&ordered)))
 }

@@ -62,7 +62,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let exposed = exposed.into_iter().chain(RATE_LIMIT_HEADERS.into_iter().flatten());
     CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.collect::<Vec<_>>())
 }

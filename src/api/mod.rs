@@ -43,10 +43,10 @@ mod sessions;
 mod sign_ins;
 mod state;
 mod time_span;
+mod tries;
 mod unsettled;
 mod usage;
 mod users;
-mod voucher_tries;
 
 use std::future::Future;
 

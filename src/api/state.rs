@@ -16,8 +16,8 @@ use super::limits::Limiter;
 use super::operator::OperatorKey;
 use super::passwords::Passwords;
 use super::sign_ins::SignIns;
+use super::tries::Tries;
 use super::unsettled::Unsettled;
-use super::voucher_tries::VoucherTries;
 use crate::billing::Billing;
 use crate::billing::notices::{NoticeCounts, Outbound};
 use crate::config::Config;
@@ -70,7 +70,9 @@ pub struct AppState {
     /// Bounds how many providers are asked at once.
     provider_turns: Arc<Semaphore>,
     /// Who tried which vouchers that are not there.
-    pub(super) voucher_tries: VoucherTries,
+    pub(super) voucher_tries: Tries,
+    /// Who ordered packs.
+    pub(super) order_tries: Tries,
 }
 
 impl AppState {
@@ -101,7 +103,8 @@ impl AppState {
             unsettled: Unsettled::default(),
             text_turns: Arc::new(Semaphore::new(turns)),
             provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),
-            voucher_tries: VoucherTries::default(),
+            voucher_tries: Tries::new("wrong vouchers"),
+            order_tries: Tries::new("orders"),
         }
     }
 

@@ -10,19 +10,31 @@ use crate::ledger::{Credits, RefundId, RefundInfo, RefundOutcome, TopupId};
 use crate::payments::{Reference, RefundOrder, Refunded};
 
 impl Billing {
-    /// Gives back the money of `credits` of an order, or of all that is left of it.
+    /// Gives back the money of `credits` of an order, or of all that is left of it; once for each
+    /// `idempotency_key`: repeated, it answers how that refund stands.
     pub fn refund(
         &self,
         id: TopupId,
         credits: Option<Credits>,
         reason: &str,
+        idempotency_key: Option<&str>,
         actor: &str,
     ) -> Result<RefundInfo, RefundError> {
         let topup = self.ledger.topup(id)?.ok_or(RefundError::UnknownTopup)?;
         let provider = self
             .provider(&topup.provider)
             .ok_or_else(|| RefundError::NotEnabled(topup.provider.clone()))?;
-        let refund = self.ledger.begin_refund(id, credits, reason, actor).wait()?;
+        let refund = match idempotency_key {
+            Some(key) => {
+                let ledger = &self.ledger;
+                let begun = ledger.begin_refund_once(key, id, credits, reason, actor).wait()?;
+                if !begun.is_new {
+                    return Ok(begun.refund);
+                }
+                begun.refund
+            }
+            None => self.ledger.begin_refund(id, credits, reason, actor).wait()?,
+        };
         let payment_id = refund.payment_id.clone();
         let payment_id =
             payment_id.expect("the books refund what was paid, and a payment is named");

@@ -70,11 +70,11 @@ pub use receipt::{
 pub use reply::Reply;
 pub use restore::{Replaced, Restore, RestoreError, Restored};
 pub use sales::{
-    BeginRefundError, CheckedTopup, CorrectError, CreatedTopup, FinishRefundError, MadeVouchers,
-    NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError, PaymentEvent,
-    PaymentEventInfo, RedeemError, Redeemed, RefundId, RefundInfo, RefundOutcome, RefundState,
-    TopupError, TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState, VoucherBatch,
-    VoucherError,
+    BeginRefundError, BegunRefund, CheckedTopup, CorrectError, CreatedTopup, FinishRefundError,
+    MadeVouchers, NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError,
+    PaymentEvent, PaymentEventInfo, RedeemError, Redeemed, RefundId, RefundInfo, RefundOutcome,
+    RefundState, TopupError, TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState,
+    VoucherBatch, VoucherError,
 };
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};

@@ -3,6 +3,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +11,9 @@ use crate::api::AppState;
 use crate::api::billing::{find, topup_json};
 use crate::api::body::JsonBody;
 use crate::api::error::ApiError;
+use crate::api::openai::idempotency_key;
 use crate::api::operator::Operator;
+use crate::billing::Billing;
 use crate::ledger::{
     Credits, PaidDay, RefundId, RefundInfo, RefundOutcome, TopupFilter, TopupInfo,
 };
@@ -104,14 +107,17 @@ pub(super) async fn refund(
     operator: Operator,
     State(state): State<AppState>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
     let credits = fields.integer("credits", 1..=i64::MAX)?.map(Credits);
     let reason = fields.require("reason", fields.string("reason")?)?.to_owned();
     let id = find(&state, &id).await?.id;
-    let actor = operator.actor;
-    let refund = state.sell(move |billing| billing.refund(id, credits, &reason, &actor)).await??;
+    let (key, actor) = (idempotency_key(&headers, 1)?, operator.actor);
+    let refund =
+        move |billing: &Billing| billing.refund(id, credits, &reason, key.as_deref(), &actor);
+    let refund = state.sell(refund).await??;
     Ok(Json(refund_json(&refund)))
 }
 

@@ -162,9 +162,11 @@ pub enum ApiError {
         /// Why, for people.
         message: String,
     },
-    /// Too many codes that are none were tried.
-    #[error("at most {max} wrong vouchers a minute are taken; try again later")]
-    VoucherTries {
+    /// The account has done this too often.
+    #[error("at most {max} {what} a minute are taken; try again later")]
+    TooManyTries {
+        /// What was tried.
+        what: &'static str,
         /// The bound.
         max: u32,
         /// When the next one is taken.
@@ -345,7 +347,7 @@ impl ApiError {
             Self::VoucherRefused { code, .. } => {
                 Shape::invalid(Status::UNPROCESSABLE_ENTITY).code(code)
             }
-            Self::VoucherTries { retry_after_secs, .. } => Shape::too_soon(*retry_after_secs),
+            Self::TooManyTries { retry_after_secs, .. } => Shape::too_soon(*retry_after_secs),
             Self::UnknownProvider => Shape::invalid(Status::NOT_FOUND),
             Self::ForgedCallback => Shape::invalid(Status::BAD_REQUEST),
             Self::PaymentUnavailable => Shape::unavailable("payment_provider_unavailable", 10),

@@ -122,6 +122,7 @@ impl From<BeginRefundError> for ApiError {
     fn from(error: BeginRefundError) -> Self {
         match error {
             BeginRefundError::UnknownTopup => Self::UnknownTopup,
+            BeginRefundError::Conflict => Self::IdempotencyMismatch,
             BeginRefundError::NotPaid
             | BeginRefundError::TooMuch { .. }
             | BeginRefundError::WorthNothing { .. } => Self::Conflict(error.to_string()),

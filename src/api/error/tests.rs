@@ -59,7 +59,7 @@ fn every_error_has_openais_shape() {
     check(UnknownVoucher, 404, invalid, Some("voucher_unknown"), None);
     let used = VoucherRefused { code: "voucher_used", message: "used".to_owned() };
     check(used, 422, invalid, Some("voucher_used"), None);
-    let tries = VoucherTries { max: 1, retry_after_secs: 1 };
+    let tries = TooManyTries { what: "orders", max: 1, retry_after_secs: 1 };
     check(tries, 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
     check(UnknownProvider, 404, invalid, None, None);
     check(ForgedCallback, 400, invalid, None, None);

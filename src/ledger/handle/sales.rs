@@ -5,11 +5,11 @@ use crate::ledger::clock::bounded_ms;
 use crate::ledger::store::{self, Correction, NewBatch, NewRefund};
 use crate::ledger::writer::Durability;
 use crate::ledger::{
-    AccountError, AccountId, Admission, Balance, BeginRefundError, CheckedTopup, CorrectError,
-    CreatedTopup, Credits, FinishRefundError, Ledger, MadeVouchers, NewTopup, NewVouchers,
-    PaidProof, PayTopupError, PaymentEvent, RedeemError, Redeemed, RefundId, RefundInfo,
-    RefundOutcome, Reply, TopupError, TopupId, TopupInfo, Unavailable, VoucherBatch, VoucherCode,
-    VoucherError, hash, keys,
+    AccountError, AccountId, Admission, Balance, BeginRefundError, BegunRefund, CheckedTopup,
+    CorrectError, CreatedTopup, Credits, FinishRefundError, Ledger, MadeVouchers, NewTopup,
+    NewVouchers, PaidProof, PayTopupError, PaymentEvent, RedeemError, Redeemed, RefundId,
+    RefundInfo, RefundOutcome, Reply, TopupError, TopupId, TopupInfo, Unavailable, VoucherBatch,
+    VoucherCode, VoucherError, hash, keys,
 };
 
 impl Ledger {
@@ -92,6 +92,23 @@ impl Ledger {
         let new = NewRefund { id, topup, credits, reason, actor };
         self.submit(Durability::PowerCut, Admission::New, move |context| {
             store::begin_refund(context, &new)
+        })
+    }
+
+    /// Begins a refund once for each `idempotency_key`: repeated, it answers and takes nothing.
+    pub fn begin_refund_once(
+        &self,
+        idempotency_key: &str,
+        topup: TopupId,
+        credits: Option<Credits>,
+        reason: &str,
+        actor: &str,
+    ) -> Reply<Result<BegunRefund, BeginRefundError>> {
+        let id = RefundId(hash::command_id(idempotency_key));
+        let (reason, actor) = (reason.to_owned(), actor.to_owned());
+        let new = NewRefund { id, topup, credits, reason, actor };
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::begin_refund_once(context, &new)
         })
     }
 

@@ -88,6 +88,9 @@ pub enum BeginRefundError {
     /// There is no such order.
     #[error("there is no such top-up")]
     UnknownTopup,
+    /// The idempotency key was used for another refund.
+    #[error("this Idempotency-Key was used for another refund: use a new key")]
+    Conflict,
     /// Nothing was paid.
     #[error("the top-up is not paid: there is nothing to refund")]
     NotPaid,

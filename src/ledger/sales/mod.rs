@@ -11,7 +11,7 @@ pub use errors::{
     BeginRefundError, CorrectError, FinishRefundError, PayTopupError, RedeemError, TopupError,
     VoucherError,
 };
-pub use refunds::{RefundId, RefundInfo, RefundOutcome, RefundState};
+pub use refunds::{BegunRefund, RefundId, RefundInfo, RefundOutcome, RefundState};
 pub use topups::{
     CheckedTopup, CreatedTopup, NewTopup, PaidDay, PaidProof, PaymentEvent, PaymentEventInfo,
     TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState,

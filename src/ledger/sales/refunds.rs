@@ -46,6 +46,15 @@ pub enum RefundOutcome {
     },
 }
 
+/// A refund, and whether this command began it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunRefund {
+    /// As it stands now.
+    pub refund: RefundInfo,
+    /// False: an earlier command with the same idempotency key did.
+    pub is_new: bool,
+}
+
 /// A refund as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundInfo {

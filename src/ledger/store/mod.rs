@@ -29,7 +29,7 @@ pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
 pub(crate) use notices::{NewTry, notice_tried, set_notice};
 pub(crate) use refunds::{
-    NewRefund, SELECT as SELECT_REFUND, begin_refund, finish_refund, refund_info,
+    NewRefund, SELECT as SELECT_REFUND, begin_refund, begin_refund_once, finish_refund, refund_info,
 };
 pub(crate) use sessions::{accept_invitation, end_session, invite, start_session};
 pub(crate) use topups::{

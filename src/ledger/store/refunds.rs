@@ -14,8 +14,8 @@ use super::{
 };
 use crate::ledger::errors::Invalid;
 use crate::ledger::sales::{
-    BeginRefundError, FinishRefundError, RefundId, RefundInfo, RefundOutcome, RefundState, TopupId,
-    TopupInfo, TopupState,
+    BeginRefundError, BegunRefund, FinishRefundError, RefundId, RefundInfo, RefundOutcome,
+    RefundState, TopupId, TopupInfo, TopupState,
 };
 use crate::ledger::types::Credits;
 
@@ -28,6 +28,23 @@ pub(crate) struct NewRefund {
     pub(crate) credits: Option<Credits>,
     pub(crate) reason: String,
     pub(crate) actor: String,
+}
+
+/// [`begin_refund`], unless a refund of this id was begun before: that one is then the answer.
+pub(crate) fn begin_refund_once(
+    context: &Context<'_>,
+    new: &NewRefund,
+) -> Outcome<BegunRefund, BeginRefundError> {
+    let Some(before) = refund(context.conn, new.id)? else {
+        return begin_refund(context, new).map(|refund| BegunRefund { refund, is_new: true });
+    };
+    let is_same = before.topup == new.topup
+        && before.reason == new.reason
+        && new.credits.is_none_or(|credits| credits == before.credits);
+    if is_same {
+        return Ok(BegunRefund { refund: before, is_new: false });
+    }
+    refuse(BeginRefundError::Conflict)
 }
 
 /// Takes the credits and writes down what is to be paid back.

@@ -249,6 +249,20 @@ async fn an_order_that_nobody_decides_is_given_up_and_may_still_be_paid() {
 }
 
 #[tokio::test]
+async fn orders_are_bounded() {
+    let shop = Shop::open();
+    for _ in 0..10 {
+        shop.order("manual").await;
+    }
+    let body = json!({ "pack": "starter", "provider": "manual" });
+    let refused = shop.server.post("/api/v1/topups", &body).await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").is_some());
+    shop.server.advance(61_000);
+    shop.order("manual").await;
+}
+
+#[tokio::test]
 async fn what_is_not_for_sale_is_refused() {
     let shop = Shop::open();
     for (body, param) in [

@@ -1,11 +1,15 @@
 //! Money back.
 
+use axum::http::{Method, header};
+use mizan::api::{self, OperatorKey};
 use mizan::ledger::{Credits, NewTopup};
 use mizan::money::Fils;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
-use super::Shop;
+use super::{OPERATOR, Shop};
 use crate::support::fake_provider::Faults;
+use crate::support::server::Answer;
 
 impl Shop {
     async fn refund(&self, order: &Value, credits: Option<i64>) -> (u16, Value) {
@@ -39,6 +43,30 @@ async fn what_is_not_spent_is_given_back() {
         let (_, revenue) = shop.operator().get("/revenue").await;
         assert_eq!(revenue["total"]["revenue_kwd"], "0.002", "{revenue}");
     }
+}
+
+#[tokio::test]
+async fn a_refund_that_is_asked_for_again_is_made_once() {
+    let shop = Shop::open();
+    let order = shop.buy("tap").await;
+    let refund = async |credits: i64, key: &str| {
+        let path = format!("/api/v1/admin/topups/{}/refunds", order["id"].as_str().unwrap());
+        let body = json!({ "credits": credits, "reason": "asked for it" });
+        let mut request = shop.server.request(Method::POST, &path, Some(&body));
+        let bearer = format!("Bearer {OPERATOR}").parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        let state = shop.server.state.clone().with_operator_key(OperatorKey::of(OPERATOR));
+        Answer::read(api::router(state).oneshot(request).await.unwrap()).await
+    };
+    let first = refund(1_000, "one").await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    assert_eq!(refund(1_000, "one").await.json(), first.json());
+    assert_eq!(refund(2_000, "one").await.status, 422);
+    assert_eq!(shop.provider.calls().refund, 1);
+    shop.assert_balance(4_000);
+    assert_eq!(refund(1_000, "two").await.status, 200);
+    shop.assert_balance(3_000);
 }
 
 #[tokio::test]
