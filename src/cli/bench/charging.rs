@@ -213,12 +213,12 @@ impl Round {
 }
 
 fn print(rounds: &[Round]) {
-    println!("{:18}{:>12}{:>22}{:>10}", "", "tokens/s", "between tokens, ms p50", "p99");
+    println!("{:18}{:>12}{:>24}{:>10}", "", "tokens/s", "between tokens, ms p50", "p99");
     let line = |name, of: fn(&Round) -> &Figures| {
         let rate = middle(rounds, |round| of(round).tokens_per_second);
         let [p50, p99] = [|figures: &Figures| figures.gap_p50, |figures: &Figures| figures.gap_p99]
             .map(|gap| middle(rounds, |round| gap(of(round))));
-        println!("{name:18}{rate:>12.1}{p50:>22.2}{p99:>10.2}");
+        println!("{name:18}{rate:>12.1}{p50:>24.2}{p99:>10.2}");
     };
     line("without charges", |round| &round.without);
     line("with charges", |round| &round.with);
@@ -228,7 +228,7 @@ fn print(rounds: &[Round]) {
     let longer =
         |gap: fn(&Figures) -> f64| middle(rounds, |round| gap(&round.with) - gap(&round.without));
     let (p50, p99) = (longer(|figures| figures.gap_p50), longer(|figures| figures.gap_p99));
-    println!("{:18}{:>11}%{p50:>+22.2}{p99:>+10.2}", "difference", format!("{cost:+.2}"));
+    println!("{:18}{:>11}%{p50:>+24.2}{p99:>+10.2}", "difference", format!("{cost:+.2}"));
     let (least, most) = (percent(ratios[0]), percent(ratios[ratios.len() - 1]));
     println!("{:18}{least:>+11.2}% to {most:+.2}%", "of single rounds");
     let of = |figure: fn(&Charging) -> f64| middle(rounds, |round| figure(&round.charging));
