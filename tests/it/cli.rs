@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use mizan::ledger::{Ledger, LedgerOptions, MeterRequest};
 use tempfile::TempDir;
 
-use crate::support;
+use crate::support::{self, models};
 
 struct Shell {
     data: TempDir,
@@ -305,6 +305,27 @@ fn the_ledgers_bench_prints_a_row_for_each_size() {
     let figures = std::fs::read_to_string(&json).expect("figures");
     let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
     assert_eq!(figures["sizes"][1]["rows"], 20);
+    let left = std::fs::read_dir(shell.data.path()).expect("a folder");
+    assert_eq!(left.count(), 1, "the books are gone, the figures stay");
+}
+
+/// Two streams of a real model; the real ones are `mizan bench charging MODEL`.
+#[test]
+fn the_bench_of_charging_proves_what_it_charged() {
+    let shell = Shell::new();
+    let json = shell.data.path().join("figures.json");
+    let line = format!(
+        "bench charging {} --streams 2 --prompt 8 --tokens 4 --rounds 2 --folder {} --json {}",
+        models::path("smollm2-135m-instruct").display(),
+        shell.data.path().display(),
+        json.display()
+    );
+    let table = shell.ok(&line);
+    // Of three rounds, one of which only warms up.
+    assert!(table.starts_with("24 tokens delivered, charged and stored"), "{table}");
+    let figures = std::fs::read_to_string(&json).expect("figures");
+    let figures: serde_json::Value = serde_json::from_str(&figures).expect("JSON");
+    assert_eq!(figures["rounds"].as_array().expect("rounds").len(), 2);
     let left = std::fs::read_dir(shell.data.path()).expect("a folder");
     assert_eq!(left.count(), 1, "the books are gone, the figures stay");
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::temporary::Temporary;
 use crate::cli::thousands;
 use crate::ledger::load::{Load, Timed, grow};
 
@@ -53,31 +54,17 @@ struct Round {
     close: Timed,
 }
 
-/// A folder that is removed with all that is in it.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, "{} was left over", self.0.display());
-        }
-    }
-}
-
 pub(super) fn run(flags: &LedgerFlags) -> Result<()> {
     ensure!(flags.rounds > 0, "at least one round has to be measured");
     ensure!(flags.charges >= STREAMS, "at least {STREAMS} charges are one for each stream");
-    let parent = flags.folder.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = parent.join(format!("mizan-bench-ledger-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     // Dropped last, after the books in it.
-    let folder = Temporary(folder);
+    let folder = Temporary::create(flags.folder.as_deref(), "ledger")?;
     let rows = sizes_up_to(flags.rows);
     for (index, rows_here) in rows.iter().enumerate() {
         let before = index.checked_sub(1).map(|before| rows[before]);
-        make(&folder.0, *rows_here, before)?;
+        make(folder.path(), *rows_here, before)?;
     }
-    let opened = rows.into_iter().map(|rows| Size::open(&folder.0, rows));
+    let opened = rows.into_iter().map(|rows| Size::open(folder.path(), rows));
     let mut sizes = opened.collect::<Result<Vec<Size>>>()?;
     for number in 0..=flags.rounds {
         for size in &mut sizes {

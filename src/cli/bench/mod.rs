@@ -3,11 +3,14 @@
 //! Rounds are reported one by one, so that a noisy machine shows; what each workload is, `workload`
 //! says. Prompt-lookup is off: the ids are not text.
 
+mod charging;
 mod copy;
 mod forward;
+mod generations;
 mod ledger;
 mod profile;
 mod report;
+mod temporary;
 mod through_engine;
 
 use std::path::PathBuf;
@@ -32,6 +35,8 @@ pub(crate) enum BenchCommand {
     Decode(DecodeFlags),
     /// What a charge costs, on books from empty to large ones
     Ledger(ledger::LedgerFlags),
+    /// What charging takes away from one model's tokens a second, offline
+    Charging(charging::ChargingFlags),
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +92,7 @@ pub(crate) fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Decode(flags) => decode(&flags),
         BenchCommand::Ledger(flags) => ledger::run(&flags),
+        BenchCommand::Charging(flags) => charging::run(&flags),
     }
 }
 
