@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::engine::{Event, FinishReason, SamplingParams, SequenceRequest, SequenceStream};
-use crate::ledger::{AccountId, Credits, KeyId, Ledger, MeterId, MeterRequest};
+use crate::ledger::{AccountId, Credits, KeyId, Ledger, MeterId, MeterRequest, NewKeyRequest};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
 use crate::text::{Piece, Segment, TextStream};
@@ -130,7 +130,7 @@ impl Payer {
     pub(super) async fn create(ledger: Ledger) -> Result<Self> {
         let account = ledger.create_account(NAME, "default", NAME).await?;
         ledger.grant(account, CREDITS, NAME, NAME).await?;
-        let key = ledger.create_key(account, NAME, None, NAME).await?.id;
+        let key = ledger.create_key(NewKeyRequest::new(account, NAME), NAME).await?.id;
         Ok(Self { ledger, account, key })
     }
 
