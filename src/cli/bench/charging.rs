@@ -233,7 +233,8 @@ fn print(rounds: &[Round]) {
     println!("{:18}{least:>+11.2}% to {most:+.2}%", "of single rounds");
     let of = |figure: fn(&Charging) -> f64| middle(rounds, |round| figure(&round.charging));
     println!(
-        "charges: {:.0} a second; {:.2} ms p50, {:.2} ms p99; {:.1} commands in a commit of {:.2} ms",
+        "charges: {:.0} a second; {:.2} ms p50, {:.2} ms p99; \
+         {:.1} commands in a commit of {:.2} ms",
         of(|charging| charging.charges_per_second),
         of(|charging| charging.wait_p50),
         of(|charging| charging.wait_p99),
