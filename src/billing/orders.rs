@@ -98,7 +98,8 @@ impl Billing {
                 );
                 let topup = started.wait()?;
                 tracing::info!(topup = %topup.id, provider = provider.name(), "ordered");
-                Ok(Ordered { topup, next: Some(created.next) })
+                // A callback may have been quicker: what is paid has no next step.
+                Ok(self.with_next(topup))
             }
             Err(error) => {
                 tracing::warn!(topup = %topup.id, %error, "no payment was opened");

@@ -19,7 +19,7 @@ pub enum ProviderError {
         /// What the connection said.
         why: String,
     },
-    /// It answered 429 or 5xx.
+    /// It answered 408, 409, 429 or 5xx.
     #[error("{provider} is busy and answered {status}: try again later")]
     Busy {
         /// Its name.

@@ -84,7 +84,8 @@ impl Line {
     ) -> Result<T, ProviderError> {
         let mut answer = answer.map_err(|error| self.unanswered(error))?;
         let status = answer.status().as_u16();
-        if status == 429 || status >= 500 {
+        // 408 and 409 come from gateways that gave up waiting or saw the same call under way.
+        if matches!(status, 408 | 409 | 429) || status >= 500 {
             return Err(ProviderError::Busy { provider: self.provider, status });
         }
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();

@@ -86,10 +86,10 @@ async fn a_refund_that_the_provider_refused_gives_the_credits_back() {
 /// The provider did it and its answer was lost: the operator looks it up and says so.
 #[tokio::test]
 async fn a_refund_of_unknown_fate_waits_for_the_operator() {
-    for (outcome, balance) in [("done", 0), ("failed", 5_000)] {
+    for (http, outcome, balance) in [(500, "done", 0), (408, "failed", 5_000)] {
         let shop = Shop::open();
         let order = shop.buy("tap").await;
-        shop.provider.faults(Faults { refund_status: Some(500), ..Faults::default() });
+        shop.provider.faults(Faults { refund_status: Some(http), ..Faults::default() });
         let (status, refused) = shop.refund(&order, None).await;
         assert_eq!(status, 502, "{refused}");
         shop.assert_balance(0);
