@@ -3,6 +3,8 @@
 //! Promises: an account sees its own rows only; another's id is as unknown as none.
 //! Never knows: how credits move.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
@@ -11,9 +13,9 @@ use super::AppState;
 use super::auth::{AccountCaller, Caller};
 use super::delivery::Finish;
 use super::error::ApiError;
-use super::replay::streamed_text;
 use super::sessions::words;
 use crate::ledger::{GenerationRecord, LimitReset, MeterId, MeterState};
+use crate::text::{TextStream, Tokenizer};
 
 /// `GET /api/v1/credits`
 pub(super) async fn credits(
@@ -122,8 +124,19 @@ fn choices(state: &AppState, record: &GenerationRecord) -> Option<Vec<Value>> {
     // Another file under the same name may have another vocabulary.
     let model = loaded.iter().find(|model| model.digest == record.model_digest);
     let choices = record.token_ids.as_ref()?.iter().map(|(index, ids)| {
-        let text = model.map(|model| streamed_text(&model.tokenizer, ids, Vec::new(), true));
+        let text = model.map(|model| text_of(&model.tokenizer, ids));
         json!({ "index": index, "token_ids": ids, "text": text })
     });
     Some(choices.collect())
+}
+
+/// The text that `ids` make one after the other, as an answer does.
+fn text_of(tokenizer: &Arc<Tokenizer>, ids: &[u32]) -> String {
+    let mut stream = TextStream::new(tokenizer.clone(), Vec::new());
+    let mut pieces = Vec::new();
+    for id in ids {
+        stream.push(*id, &mut pieces);
+    }
+    stream.finish(&mut pieces);
+    pieces.into_iter().map(|piece| piece.text).collect()
 }

@@ -10,18 +10,20 @@ use std::task::Poll;
 
 use super::delivery::{Finish, Release, ReleasedToken};
 use crate::engine::{Event, FinishReason, SampledToken, SequenceStream};
-use crate::text::{Piece, StreamState, TextStream};
+use crate::text::{AnswerPart, AnswerPiece, AnswerStream, StreamState};
 
 /// One of a request's answers while it is generated.
 #[derive(Debug)]
 pub(super) struct Choice {
     /// `None` once it ended; dropping it aborts it.
     sequence: Option<SequenceStream>,
-    text: TextStream,
+    text: AnswerStream,
     /// Sampled with log probabilities and not released yet.
     sampled: VecDeque<SampledToken>,
     /// Released by `text` and not charged yet.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<AnswerPiece>,
+    /// Whether a tool call was released.
+    has_called: bool,
     finish: Option<Finish>,
     /// Prompt tokens that the engine had already; known once it ended.
     pub(super) cached_tokens: usize,
@@ -38,12 +40,13 @@ pub(super) enum Fault {
 
 impl Choice {
     /// A choice that nothing is known of yet.
-    pub(super) fn new(sequence: SequenceStream, text: TextStream) -> Self {
+    pub(super) fn new(sequence: SequenceStream, text: AnswerStream) -> Self {
         Self {
             sequence: Some(sequence),
             text,
             sampled: VecDeque::new(),
             pieces: Vec::new(),
+            has_called: false,
             finish: None,
             cached_tokens: 0,
         }
@@ -91,16 +94,20 @@ impl Choice {
         if self.is_open() || !self.pieces.is_empty() {
             self.end(Finish::OutOfCredits);
         }
-        self.finish.unwrap_or(Finish::OutOfCredits)
+        match self.finish {
+            Some(Finish::EndOfTurn) if self.has_called => Finish::ToolCalls,
+            finish => finish.unwrap_or(Finish::OutOfCredits),
+        }
     }
 
-    /// The text of pieces that are paid for, and their tokens.
-    pub(super) fn release(&mut self, choice: usize, paid: &[Piece]) -> Release {
+    /// The parts of pieces that are paid for, and their tokens.
+    pub(super) fn release(&mut self, choice: usize, paid: Vec<AnswerPiece>) -> Release {
         let mut release = Release { choice, ..Release::default() };
         for piece in paid {
-            release.text.push_str(&piece.text);
             release.tokens += piece.ids.len() as u32;
             release.logprobs.extend(piece.ids.iter().filter_map(|id| self.sampled(*id)));
+            self.has_called |= piece.parts.iter().any(|p| matches!(p, AnswerPart::ToolCall { .. }));
+            release.take(piece);
         }
         release
     }

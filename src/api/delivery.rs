@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::ApiError;
 use crate::engine::TokenLogprobs;
+use crate::text::{AnswerPart, AnswerPiece};
 
 /// One message of a generation: `Admitted`, any number of `Released`, then `Ended`. `Failed` may
 /// come at any place, and nothing after it.
@@ -17,7 +18,7 @@ use crate::engine::TokenLogprobs;
 pub(super) enum Delivery {
     /// The request was accepted: everything that can be refused up front has been checked.
     Admitted(Admitted),
-    /// Text that is paid for; at most one release for each choice.
+    /// Parts of answers that are paid for; at most one release for each choice.
     Released(Vec<Release>),
     /// The answer is complete and its meter closed.
     Ended(Box<Summary>),
@@ -38,13 +39,16 @@ pub(super) struct Admitted {
     pub(super) replayed: bool,
 }
 
-/// Text of one choice, with what it was made of.
+/// Parts of one choice, with what they were made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Release {
     pub(super) choice: usize,
-    pub(super) text: String,
-    /// Output tokens that this text is charged as.
+    /// No two of the same kind follow each other, but for calls.
+    pub(super) parts: Vec<AnswerPart>,
+    /// Output tokens that these parts are charged as.
     pub(super) tokens: u32,
+    /// Those of them that are reasoning.
+    pub(super) reasoning_tokens: u32,
     /// One for each of the tokens, if the request asked for them.
     pub(super) logprobs: Vec<ReleasedToken>,
 }
@@ -63,6 +67,8 @@ pub(super) enum Finish {
     EndOfTurn,
     /// One of the request's stop strings.
     StopString,
+    /// The model ended its turn to have tools called.
+    ToolCalls,
     /// As many tokens as asked for, or as the context holds.
     Length,
     /// The balance, or the key's limit, pays no more.
@@ -70,12 +76,14 @@ pub(super) enum Finish {
 }
 
 impl Finish {
-    const ALL: [Self; 4] = [Self::EndOfTurn, Self::StopString, Self::Length, Self::OutOfCredits];
+    const ALL: [Self; 5] =
+        [Self::EndOfTurn, Self::StopString, Self::ToolCalls, Self::Length, Self::OutOfCredits];
 
     /// OpenAI's word.
     pub(super) fn wire(self) -> &'static str {
         match self {
             Self::EndOfTurn | Self::StopString => "stop",
+            Self::ToolCalls => "tool_calls",
             Self::Length | Self::OutOfCredits => "length",
         }
     }
@@ -85,6 +93,7 @@ impl Finish {
         match self {
             Self::EndOfTurn => "stop",
             Self::StopString => "stop_string",
+            Self::ToolCalls => "tool_calls",
             Self::Length => "length",
             Self::OutOfCredits => "out_of_credits",
         }
@@ -95,6 +104,7 @@ impl Finish {
         match self {
             Self::EndOfTurn => 's',
             Self::StopString => 't',
+            Self::ToolCalls => 'f',
             Self::Length => 'l',
             Self::OutOfCredits => 'c',
         }
@@ -148,6 +158,8 @@ pub(super) struct Usage {
     pub(super) prompt_tokens: usize,
     pub(super) cached_tokens: usize,
     pub(super) completion_tokens: u32,
+    /// Those of them that are reasoning.
+    pub(super) reasoning_tokens: u32,
     pub(super) credits: i64,
     pub(super) credit_multiplier: i64,
     pub(super) balance: i64,
@@ -258,9 +270,31 @@ pub(super) struct Answer {
 }
 
 impl Release {
+    /// Adds the parts of a piece; what its tokens are is counted by the caller.
+    pub(super) fn take(&mut self, piece: AnswerPiece) {
+        self.reasoning_tokens += if piece.is_reasoning() { piece.ids.len() as u32 } else { 0 };
+        piece.parts.into_iter().for_each(|part| self.push(part));
+    }
+
+    /// Adds a part, to the last one if it goes on.
+    pub(super) fn push(&mut self, part: AnswerPart) {
+        use AnswerPart::{Content, Reasoning, ToolArguments};
+        match (self.parts.last_mut(), part) {
+            (Some(Content(text)), Content(more)) => text.push_str(&more),
+            (Some(Reasoning(text)), Reasoning(more)) => text.push_str(&more),
+            (Some(ToolArguments { index, json }), ToolArguments { index: of, json: more })
+                if *index == of =>
+            {
+                json.push_str(&more);
+            }
+            (_, part) => self.parts.push(part),
+        }
+    }
+
     fn append(&mut self, next: Self) {
-        self.text.push_str(&next.text);
+        next.parts.into_iter().for_each(|part| self.push(part));
         self.tokens += next.tokens;
+        self.reasoning_tokens += next.reasoning_tokens;
         self.logprobs.extend(next.logprobs);
     }
 }
@@ -281,7 +315,7 @@ mod tests {
             check_stored(&[finish], finish.word());
         }
         check_stored(&[Length; 3], "length");
-        check_stored(&[EndOfTurn, StopString, Length, OutOfCredits], "mixed:stlc");
+        check_stored(&[EndOfTurn, StopString, ToolCalls, Length, OutOfCredits], "mixed:stflc");
         assert_eq!(Finish::read("disconnect", 1), None);
     }
 

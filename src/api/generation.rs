@@ -28,7 +28,7 @@ use crate::engine::{SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
-use crate::text::TextStream;
+use crate::text::AnswerStream;
 
 /// What to generate, for whom.
 #[derive(Debug)]
@@ -52,8 +52,29 @@ pub(super) struct GenerationRequest {
     pub(super) body_sha256: [u8; 32],
 }
 
-/// Starts a generation; its first delivery is `Admitted` or `Failed`.
-pub(super) fn start(state: &AppState, request: GenerationRequest) -> Result<Deliveries, ApiError> {
+/// A generation that runs: whatever can be refused has been checked.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) model: Arc<LoadedModel>,
+    pub(super) num_choices: usize,
+    pub(super) admitted: Admitted,
+    /// What follows the admission.
+    pub(super) deliveries: Deliveries,
+}
+
+/// Starts a generation, or says why not.
+pub(super) async fn start(
+    state: &AppState,
+    request: GenerationRequest,
+) -> Result<Started, ApiError> {
+    let (model, num_choices) = (request.model.clone(), request.num_choices());
+    let mut deliveries = spawn(state, request)?;
+    let admitted = deliveries.admitted().await?;
+    Ok(Started { model, num_choices, admitted, deliveries })
+}
+
+/// Its first delivery is `Admitted` or `Failed`.
+fn spawn(state: &AppState, request: GenerationRequest) -> Result<Deliveries, ApiError> {
     let running = state.lifecycle.begin().ok_or(ApiError::ShuttingDown)?;
     let (outlet, deliveries) = Outlet::new(state.config.stall_timeout);
     let credits_per_token = price(&request.model).credits_per_token;
@@ -83,6 +104,7 @@ async fn run(
                 observer,
                 created,
                 unsettled,
+                reasoning_tokens: 0,
             };
             return generation.run().await;
         }
@@ -188,14 +210,18 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
                 stop_ids: stop_ids.clone(),
                 sampling,
             })?;
-            let text = TextStream::new(model.tokenizer.clone(), request.stop.clone());
-            choices.push(Choice::new(sequence, text));
+            choices.push(Choice::new(sequence, request.answer_stream()));
         }
     }
     Ok(choices)
 }
 
 impl GenerationRequest {
+    /// What makes parts of a choice's ids.
+    pub(super) fn answer_stream(&self) -> AnswerStream {
+        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone())
+    }
+
     pub(super) fn num_choices(&self) -> usize {
         self.prompts.len() * self.choices_per_prompt
     }
@@ -247,6 +273,8 @@ struct Generation {
     observer: Observer,
     created: i64,
     unsettled: Unsettled,
+    /// Output tokens so far that are reasoning.
+    reasoning_tokens: u32,
 }
 
 impl Generation {
@@ -312,7 +340,8 @@ impl Generation {
             let unpaid = choice.pieces.split_off(paid.pieces);
             let pieces = std::mem::replace(&mut choice.pieces, unpaid);
             if !pieces.is_empty() {
-                let release = choice.release(index, &pieces);
+                let release = choice.release(index, pieces);
+                self.reasoning_tokens += release.reasoning_tokens;
                 self.observer.released(&release);
                 releases.push(release);
             }
@@ -358,6 +387,7 @@ impl Generation {
     /// The end of an answer.
     async fn conclude(self) {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
+        let reasoning_tokens = self.reasoning_tokens;
         let finishes: Vec<Finish> = choices.iter_mut().map(Choice::conclude).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
@@ -377,6 +407,7 @@ impl Generation {
             prompt_tokens: request.prompt_tokens(),
             cached_tokens,
             completion_tokens,
+            reasoning_tokens,
             credits: closed.credits().0,
             credit_multiplier: price(&request.model).credits_per_token,
             balance: closed.balance().0,

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::auth::Caller;
 use super::body::JsonBody;
+use super::conversation::render;
 use super::error::ApiError;
 use super::fields::{Fields, token_id, wrong};
-use super::openai::{ChatPrompt, render_chat};
+use super::openai::prompt_of;
 use crate::registry::LoadedModel;
 use crate::text::Specials;
 
@@ -83,9 +84,9 @@ pub(super) async fn apply_template(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields();
-    let prompt = ChatPrompt::read(&fields, body.len)?;
+    let prompt = prompt_of(&fields, body.len)?;
     let model = model(&state, &fields).await?;
-    let segments = render_chat(&state, &model, prompt).await?;
+    let segments = render(&state, &model, prompt).await?;
     let prompt: String = segments.iter().map(|segment| segment.text()).collect();
     Ok(Json(json!({ "prompt": prompt })))
 }

@@ -3,7 +3,6 @@
 //! is an error, never a second run.
 //! Never knows: JSON.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,7 +12,6 @@ use super::delivery::{Admitted, Delivery, Finish, Outlet, Receipt, Release, Summ
 use super::error::ApiError;
 use super::generation::{GenerationRequest, price};
 use crate::ledger::{GenerationRecord, MeterId, MeterState};
-use crate::text::{TextStream, Tokenizer};
 
 /// The first caller takes its answer, or turns out to be gone, within this time.
 const MAX_SETTLING: Duration = Duration::from_secs(2);
@@ -66,24 +64,23 @@ async fn stored(
         prompt_tokens: record.input_tokens as usize,
         replayed: true,
     };
-    let usage = Usage {
-        prompt_tokens: record.input_tokens as usize,
-        cached_tokens: 0,
-        completion_tokens: record.output_tokens,
-        credits: 0,
-        credit_multiplier: price(&request.model).credits_per_token,
-        balance: totals.balance.0,
-        credits_exhausted: finishes.contains(&Finish::OutOfCredits),
-    };
     let token_ids = record.token_ids.ok_or(ApiError::IdempotencyExpired)?;
     let mut releases = Vec::new();
     for (choice, ids) in token_ids {
         let choice = choice as usize;
         let finish = finishes.get(choice).copied().unwrap_or(Finish::Length);
-        let text = text_of(request, &ids, finish);
-        let tokens = ids.len() as u32;
-        releases.push(Release { choice, text, tokens, logprobs: Vec::new() });
+        releases.push(release(request, choice, &ids, finish));
     }
+    let usage = Usage {
+        prompt_tokens: record.input_tokens as usize,
+        cached_tokens: 0,
+        completion_tokens: record.output_tokens,
+        reasoning_tokens: releases.iter().map(|release| release.reasoning_tokens).sum(),
+        credits: 0,
+        credit_multiplier: price(&request.model).credits_per_token,
+        balance: totals.balance.0,
+        credits_exhausted: finishes.contains(&Finish::OutOfCredits),
+    };
     let (receipt, _) = Receipt::new();
     Ok(vec![
         Delivery::Admitted(admitted),
@@ -101,29 +98,21 @@ fn finishes(record: &GenerationRecord, num_choices: usize) -> Vec<Finish> {
     finishes
 }
 
-/// The text that stored ids released when they were new.
-fn text_of(request: &GenerationRequest, ids: &[u32], finish: Finish) -> String {
-    // What is held back at a stop string is the beginning of that string, and what was held back
-    // when the credits ran out was not sent.
-    let whole = matches!(finish, Finish::EndOfTurn | Finish::Length);
-    streamed_text(&request.model.tokenizer, ids, request.stop.clone(), whole)
-}
-
-/// The text that `ids` make one after the other, as an answer does; with what is held back at the
-/// end if it is `whole`.
-pub(super) fn streamed_text(
-    tokenizer: &Arc<Tokenizer>,
-    ids: &[u32],
-    stop: Vec<String>,
-    whole: bool,
-) -> String {
-    let mut stream = TextStream::new(tokenizer.clone(), stop);
+/// The parts that stored ids released when they were new, in one release.
+fn release(request: &GenerationRequest, choice: usize, ids: &[u32], finish: Finish) -> Release {
+    let mut stream = request.answer_stream();
     let mut pieces = Vec::new();
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    if whole {
+    // What is held back at a stop string is the beginning of that string, and what was held back
+    // when the credits ran out was not sent.
+    if matches!(finish, Finish::EndOfTurn | Finish::ToolCalls | Finish::Length) {
         stream.finish(&mut pieces);
     }
-    pieces.into_iter().map(|piece| piece.text).collect()
+    let mut release = Release { choice, tokens: ids.len() as u32, ..Release::default() };
+    for piece in pieces {
+        release.take(piece);
+    }
+    release
 }

@@ -4,6 +4,7 @@
 //! together with its id, so that it can be charged before it is sent.
 //! Never knows: models, credits, HTTP.
 
+mod answer;
 mod bpe;
 mod byte_level;
 mod chat_template;
@@ -17,6 +18,7 @@ mod tokenizer;
 mod tokenizer_json;
 mod vocabulary;
 
+pub use answer::{AnswerPart, AnswerPiece, AnswerStream, ToolCall, Turn};
 pub use chat_template::{ChatMessage, ChatTemplate, TemplateError, TemplateOptions};
 pub use error::TokenizerError;
 pub use text_stream::{Piece, StreamState, TextStream};

@@ -14,7 +14,7 @@ use super::super::body::JsonBody;
 use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::fields::{Fields, token_id, wrong};
-use super::super::generation::GenerationRequest;
+use super::super::generation::{self, GenerationRequest};
 use super::super::limits::Admission;
 use super::request::{
     MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
@@ -23,6 +23,7 @@ use super::request::{
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
 use crate::registry::LoadedModel;
+use crate::text::AnswerPart;
 use crate::text::{Specials, Tokenizer};
 
 /// OpenAI's default for this route.
@@ -60,7 +61,7 @@ pub(in super::super) async fn create(
 
     let model = state.model(&options.model).await?;
     require_places(&model, num_choices)?;
-    let sampling = options.sampling(&model, top_logprobs)?;
+    let sampling = options.sampling.resolve(&model, top_logprobs)?;
     let prompts = encode(&state, &model, prompts).await?;
     for prompt in &prompts {
         require_room(&model, "prompt", prompt.len())?;
@@ -84,7 +85,8 @@ pub(in super::super) async fn create(
         idempotency_key,
         body_sha256: body.sha256,
     };
-    respond(&state, request, options.stream, wire).await
+    let started = generation::start(&state, request).await?;
+    respond(&state, started, options.stream, wire).await
 }
 
 /// All answers are given: choosing the best of more would charge for those thrown away.
@@ -193,13 +195,8 @@ impl Wire for CompletionWire {
         CompletionChoice { finish_reason: Some(finish.wire()), ..self.text(release) }
     }
 
-    fn text(&mut self, release: Release) -> CompletionChoice {
-        let offset = &mut self.text_offsets[release.choice];
-        let logprobs = self
-            .has_logprobs
-            .then(|| CompletionLogprobs::new(&self.tokenizer, &release.logprobs, offset));
-        let (text, index) = (release.text, release.choice);
-        CompletionChoice { text, index, logprobs, finish_reason: None }
+    fn chunks(&mut self, release: Release) -> Vec<CompletionChoice> {
+        vec![self.text(release)]
     }
 
     fn opening(&mut self, _choice: usize) -> Option<CompletionChoice> {
@@ -209,5 +206,25 @@ impl Wire for CompletionWire {
     fn finish(&mut self, choice: usize, finish: Finish) -> CompletionChoice {
         let finish_reason = Some(finish.wire());
         CompletionChoice { text: String::new(), index: choice, logprobs: None, finish_reason }
+    }
+}
+
+impl CompletionWire {
+    fn text(&mut self, release: Release) -> CompletionChoice {
+        let offset = &mut self.text_offsets[release.choice];
+        let logprobs = self
+            .has_logprobs
+            .then(|| CompletionLogprobs::new(&self.tokenizer, &release.logprobs, offset));
+        // This route asks for text, and for nothing to be made of it.
+        let text = release.parts.into_iter().map(|part| match part {
+            AnswerPart::Content(text) => text,
+            _ => String::new(),
+        });
+        CompletionChoice {
+            text: text.collect(),
+            index: release.choice,
+            logprobs,
+            finish_reason: None,
+        }
     }
 }

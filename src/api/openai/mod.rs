@@ -4,11 +4,12 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+mod messages;
 pub(super) mod models;
 mod request;
 mod respond;
 mod stream;
 mod types;
 
-pub(super) use chat::{ChatPrompt, render_chat};
-pub(super) use request::idempotency_key;
+pub(super) use messages::prompt_of;
+pub(super) use request::{idempotency_key, require_places, require_room};

@@ -11,8 +11,7 @@ use super::super::delivery::MAX_REPLAYED_CHOICES;
 use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
 use super::super::generation::context_length;
-use super::super::middleware::random_u64;
-use crate::engine::SamplingParams;
+use super::super::sampling::SamplingFields;
 use crate::registry::LoadedModel;
 
 /// Answers to one request, at most: OpenAI's bound for `n`.
@@ -33,7 +32,7 @@ pub(super) struct Options {
     /// Answers to each prompt.
     pub(super) n: usize,
     pub(super) stop: Vec<String>,
-    sampling: SamplingFields,
+    pub(super) sampling: SamplingFields,
 }
 
 /// What of `usage` a stream shows.
@@ -45,22 +44,6 @@ pub(super) struct StreamOptions {
     pub(super) continuous_usage: bool,
 }
 
-/// Sampling as the request has it; `None` is left to the model's entry in `models.toml`.
-#[derive(Clone, Debug)]
-struct SamplingFields {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    top_k: Option<usize>,
-    min_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    frequency_penalty: f32,
-    presence_penalty: f32,
-    seed: Option<i64>,
-    logit_bias: Vec<(u32, f32)>,
-    min_tokens: usize,
-    ignore_eos: bool,
-}
-
 impl Options {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
         let model = fields.require("model", fields.string("model")?)?.to_owned();
@@ -70,57 +53,6 @@ impl Options {
             n: fields.count("n", 1..=MAX_CHOICES)?.unwrap_or(1),
             stop: stop_strings(fields)?,
             sampling: SamplingFields::read(fields)?,
-        })
-    }
-
-    /// The request's sampling over the model's defaults over OpenAI's.
-    pub(super) fn sampling(
-        &self,
-        model: &LoadedModel,
-        top_logprobs: Option<usize>,
-    ) -> Result<SamplingParams, ApiError> {
-        let (fields, defaults) = (&self.sampling, &model.entry.sampling);
-        let vocab_size = model.tokenizer.vocab_size();
-        if let Some((id, _)) = fields.logit_bias.iter().find(|(id, _)| *id as usize >= vocab_size) {
-            let message = format!("token id {id} is not one of this model's {vocab_size}");
-            return Err(ApiError::field("logit_bias", message));
-        }
-        let default_top_k = defaults.top_k.map(|top_k| top_k as usize);
-        Ok(SamplingParams {
-            temperature: fields.temperature.or(defaults.temperature).unwrap_or(1.0),
-            top_p: fields.top_p.or(defaults.top_p).unwrap_or(1.0),
-            top_k: fields.top_k.or(default_top_k).unwrap_or(0),
-            min_p: fields.min_p.or(defaults.min_p).unwrap_or(0.0),
-            repetition_penalty: fields
-                .repetition_penalty
-                .or(defaults.repetition_penalty)
-                .unwrap_or(1.0),
-            frequency_penalty: fields.frequency_penalty,
-            presence_penalty: fields.presence_penalty,
-            seed: fields.seed.map_or_else(random_u64, i64::cast_unsigned),
-            logit_bias: fields.logit_bias.clone(),
-            top_logprobs,
-            ignore_stop_ids: fields.ignore_eos,
-            min_tokens: fields.min_tokens,
-        })
-    }
-}
-
-impl SamplingFields {
-    fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
-        Ok(Self {
-            temperature: fields.number("temperature", 0.0..=2.0)?,
-            top_p: fields.number("top_p", 0.0..=1.0)?,
-            // vLLM writes "off" as -1 or 0.
-            top_k: fields.integer("top_k", -1..=i64::from(u32::MAX))?.map(|k| k.max(0) as usize),
-            min_p: fields.number("min_p", 0.0..=1.0)?,
-            repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?,
-            frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-            presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-            seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
-            logit_bias: logit_bias(fields)?,
-            min_tokens: fields.count("min_tokens", 0..=i64::MAX as usize)?.unwrap_or(0),
-            ignore_eos: fields.boolean("ignore_eos")?.unwrap_or(false),
         })
     }
 }
@@ -169,24 +101,8 @@ fn stop_strings(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
     Ok(strings)
 }
 
-/// `logit_bias`: token ids, as strings because they are keys, to -100..100.
-fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
-    let Some(biases) = fields.fields("logit_bias")? else { return Ok(Vec::new()) };
-    let mut pairs = Vec::with_capacity(biases.object().len());
-    for token in biases.object().keys() {
-        let Ok(id) = token.parse::<u32>() else {
-            let message = format!("'{token}' is not a token id: write one as a string of digits");
-            return Err(fields.refuse("logit_bias", message));
-        };
-        if let Some(bias) = biases.number(token, -100.0..=100.0)? {
-            pairs.push((id, bias));
-        }
-    }
-    Ok(pairs)
-}
-
 /// Refuses a prompt that leaves no room for a token.
-pub(super) fn require_room(
+pub(in super::super) fn require_room(
     model: &LoadedModel,
     param: &'static str,
     prompt_tokens: usize,
@@ -202,7 +118,10 @@ pub(super) fn require_room(
 }
 
 /// Refuses more answers than the engine could ever hold at once: trying again would not help.
-pub(super) fn require_places(model: &LoadedModel, num_choices: usize) -> Result<(), ApiError> {
+pub(in super::super) fn require_places(
+    model: &LoadedModel,
+    num_choices: usize,
+) -> Result<(), ApiError> {
     let options = model.engine.options();
     let places = options.max_batch + options.max_waiting;
     if num_choices <= places {
@@ -214,10 +133,10 @@ pub(super) fn require_places(model: &LoadedModel, num_choices: usize) -> Result<
 
 /// A field that would change the answer in a way this server has not got, and which of its values
 /// ask for nothing.
-pub(super) type Unsupported = (&'static str, fn(&Value) -> bool);
+pub(in super::super) type Unsupported = (&'static str, fn(&Value) -> bool);
 
 /// Refuses fields that ask for something unsupported.
-pub(super) fn refuse_unsupported(
+pub(in super::super) fn refuse_unsupported(
     fields: &Fields<'_>,
     unsupported: &[Unsupported],
 ) -> Result<(), ApiError> {
@@ -231,7 +150,7 @@ pub(super) fn refuse_unsupported(
 }
 
 /// `[]`, `{}` and `""`.
-pub(super) fn is_empty(value: &Value) -> bool {
+pub(in super::super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
@@ -240,7 +159,7 @@ pub(super) fn is_empty(value: &Value) -> bool {
     }
 }
 
-pub(super) fn never(_: &Value) -> bool {
+pub(in super::super) fn never(_: &Value) -> bool {
     false
 }
 

@@ -1,5 +1,5 @@
-//! From a request to its answer: starts the generation and writes what it delivers, whole or as a
-//! stream, in the shapes of the route that asked.
+//! From a generation that runs to its answer: writes what it delivers, whole or as a stream, in the
+//! shapes of the route that asked.
 //! Never knows: which route that is.
 
 use axum::Json;
@@ -10,10 +10,11 @@ use serde::Serialize;
 use super::super::AppState;
 use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
-use super::super::generation::{self, GenerationRequest};
+use super::super::event_stream::event_stream;
+use super::super::generation::Started;
 use super::super::middleware::{CREDITS_BALANCE, CREDITS_CHARGED};
 use super::request::StreamOptions;
-use super::stream::event_stream;
+use super::stream::Chunks;
 use super::types::{Envelope, Head, WireUsage};
 
 /// Says that an answer is a stored one, as other paid APIs say it.
@@ -36,8 +37,8 @@ pub(super) trait Wire: Send + Unpin + 'static {
     /// A whole choice.
     fn choice(&mut self, release: Release, finish: Finish) -> Self::Choice;
 
-    /// A piece of a choice's text.
-    fn text(&mut self, release: Release) -> Self::Chunk;
+    /// The next parts of a choice, of which there is at least one, or a log probability.
+    fn chunks(&mut self, release: Release) -> Vec<Self::Chunk>;
 
     /// What has to come before the end of a choice without any text.
     fn opening(&mut self, choice: usize) -> Option<Self::Chunk>;
@@ -46,21 +47,21 @@ pub(super) trait Wire: Send + Unpin + 'static {
     fn finish(&mut self, choice: usize, finish: Finish) -> Self::Chunk;
 }
 
-/// Generates and answers.
+/// Answers with what a generation delivers.
 pub(super) async fn respond<W: Wire>(
     state: &AppState,
-    request: GenerationRequest,
+    started: Started,
     stream: Option<StreamOptions>,
     mut wire: W,
 ) -> Result<Response, ApiError> {
-    let (model, num_choices) = (request.model.clone(), request.num_choices());
-    let mut deliveries = generation::start(state, request)?;
-    let admitted = deliveries.admitted().await?;
+    let Started { model, num_choices, admitted, deliveries } = started;
     let object = if stream.is_some() { W::CHUNK_OBJECT } else { W::OBJECT };
     let head = Head::new(W::ID_PREFIX, object, &admitted, &model);
     let mut response = match stream {
         Some(options) => {
-            event_stream(deliveries, &admitted, head, options, state.config.keep_alive, wire)
+            let prompt_tokens = admitted.prompt_tokens;
+            let chunks = Chunks { wire, head, options, prompt_tokens, completion_tokens: 0 };
+            event_stream(deliveries, state.config.keep_alive, chunks)
         }
         None => {
             let answer = deliveries.collect(num_choices).await?;

@@ -48,7 +48,9 @@ impl From<&Usage> for WireUsage {
     fn from(usage: &Usage) -> Self {
         Self {
             prompt_tokens_details: Some(PromptTokensDetails { cached_tokens: usage.cached_tokens }),
-            completion_tokens_details: Some(CompletionTokensDetails { reasoning_tokens: 0 }),
+            completion_tokens_details: Some(CompletionTokensDetails {
+                reasoning_tokens: usage.reasoning_tokens,
+            }),
             cost: Some(Cost {
                 credits: usage.credits,
                 credit_multiplier: usage.credit_multiplier,
@@ -128,8 +130,50 @@ pub(super) struct ChatChoice {
 #[derive(Debug, Serialize)]
 pub(super) struct ChatAnswer {
     pub(super) role: &'static str,
-    pub(super) content: String,
+    /// Null if there are calls and no text.
+    pub(super) content: Option<String>,
     pub(super) refusal: Option<String>,
+    #[serde(flatten)]
+    pub(super) reasoning: Reasoning,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tool_calls: Vec<ChatToolCall>,
+}
+
+/// What the model thought, by both names that clients read. None of them reads both.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Reasoning {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+}
+
+impl Reasoning {
+    pub(super) fn new(text: String) -> Self {
+        let text = Some(text).filter(|text| !text.is_empty());
+        Self { reasoning_content: text.clone(), reasoning: text }
+    }
+}
+
+/// A call, whole or a piece of one: what an earlier chunk has said is left out, because clients
+/// join what they get.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatToolCall {
+    /// In chunks only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    pub(super) kind: Option<&'static str>,
+    pub(super) function: CalledFunction,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CalledFunction {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) arguments: String,
 }
 
 /// `choices[]` of a chat completion's chunk.
@@ -146,8 +190,13 @@ pub(super) struct ChatChunkChoice {
 pub(super) struct ChatDelta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) role: Option<&'static str>,
+    /// Null before a call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content: Option<String>,
+    pub(super) content: Option<Option<String>>,
+    #[serde(flatten)]
+    pub(super) reasoning: Reasoning,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tool_calls: Vec<ChatToolCall>,
 }
 
 /// `logprobs` of a chat completion.

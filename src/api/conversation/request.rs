@@ -1,0 +1,129 @@
+//! From messages to a generation: template, token ids, bounds.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::super::AppState;
+use super::super::auth::Caller;
+use super::super::error::ApiError;
+use super::super::generation::{self, GenerationRequest, Started};
+use super::super::limits::Admission;
+use super::super::openai::{require_places, require_room};
+use super::super::sampling::SamplingFields;
+use super::tools::ToolUse;
+use crate::registry::LoadedModel;
+use crate::text::{ChatMessage, Segment, TemplateOptions};
+
+/// A conversation to go on with, and how.
+#[derive(Debug)]
+pub(in super::super) struct ChatRequest {
+    /// As the caller named it.
+    pub(in super::super) model: String,
+    pub(in super::super) prompt: Prompt,
+    /// Answers.
+    pub(in super::super) n: usize,
+    /// `None`: as many as the context holds.
+    pub(in super::super) max_tokens: Option<usize>,
+    pub(in super::super) sampling: SamplingFields,
+    /// How many alternatives each token is told with; `None`: no log probabilities.
+    pub(in super::super) top_logprobs: Option<usize>,
+    /// Strings that end an answer and are not part of it.
+    pub(in super::super) stop: Vec<String>,
+    pub(in super::super) streamed: bool,
+    pub(in super::super) idempotency_key: Option<String>,
+    pub(in super::super) body_sha256: [u8; 32],
+}
+
+/// What a chat template is rendered with.
+#[derive(Debug)]
+pub(in super::super) struct Prompt {
+    pub(in super::super) messages: Vec<ChatMessage>,
+    /// The field of the body that they came in: refusals name it.
+    pub(in super::super) field: &'static str,
+    pub(in super::super) tools: ToolUse,
+    /// Whether the model should reason first; `None`: its own default.
+    pub(in super::super) enable_thinking: Option<bool>,
+    /// Further variables of the template.
+    pub(in super::super) variables: Map<String, Value>,
+    /// Length of the whole body, any field of which a template may write out.
+    pub(in super::super) bytes: usize,
+}
+
+/// Starts the generation that a request asks for.
+pub(in super::super) async fn start(
+    state: &AppState,
+    caller: Caller,
+    admission: Admission,
+    request: ChatRequest,
+) -> Result<Started, ApiError> {
+    let model = state.model(&request.model).await?;
+    require_places(&model, request.n)?;
+    let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
+    let field = request.prompt.field;
+    let ids = encode(state, &model, request.prompt).await?;
+    require_room(&model, field, ids.len())?;
+    let prompts = vec![ids];
+    admission.check_prompts(field, &prompts)?;
+    let request = GenerationRequest {
+        model,
+        caller,
+        admission,
+        prompts,
+        choices_per_prompt: request.n,
+        max_tokens: request.max_tokens,
+        sampling,
+        stop: request.stop,
+        streamed: request.streamed,
+        idempotency_key: request.idempotency_key,
+        body_sha256: request.body_sha256,
+    };
+    generation::start(state, request).await
+}
+
+/// The prompt's text; a long one is rendered where blocking is allowed.
+pub(in super::super) async fn render(
+    state: &AppState,
+    model: &Arc<LoadedModel>,
+    prompt: Prompt,
+) -> Result<Vec<Segment>, ApiError> {
+    let (model, now) = (model.clone(), state.now_secs());
+    state.text_work(prompt.bytes, move || prompt.render(&model, now)).await?
+}
+
+/// The prompt's ids.
+pub(in super::super) async fn encode(
+    state: &AppState,
+    model: &Arc<LoadedModel>,
+    prompt: Prompt,
+) -> Result<Vec<u32>, ApiError> {
+    let (model, now, bytes) = (model.clone(), state.now_secs(), prompt.bytes);
+    let encode = move || {
+        let segments = prompt.render(&model, now)?;
+        Ok(model.tokenizer.encode_prompt(&segments))
+    };
+    state.text_work(bytes, encode).await?
+}
+
+impl Prompt {
+    /// The text as the model's template writes it.
+    fn render(&self, model: &LoadedModel, now: i64) -> Result<Vec<Segment>, ApiError> {
+        let Some(template) = &model.chat_template else {
+            let id = &model.entry.id;
+            let message =
+                format!("'{id}' has no chat template: it completes text, at /v1/completions");
+            return Err(ApiError::field("model", message));
+        };
+        let options = TemplateOptions {
+            add_generation_prompt: true,
+            now,
+            enable_thinking: self.enable_thinking,
+            variables: self.variables.clone(),
+            tools: self.tools.for_template(),
+        };
+        template.render(&self.messages, &options).map_err(|error| {
+            let field = self.field;
+            ApiError::field(field, format!("'{field}' can not be used: {error}"))
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! A generation's deliveries as server-sent events (WHATWG HTML, section 9.2), whatever a route
+//! writes into them.
+//! Promises: each delivery is written once and flushed at once; silence is broken, if at all, by
+//! what the route says; nothing follows the end.
+//! Never knows: what is charged, what the events hold.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use futures_core::Stream;
+use serde::Serialize;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::delivery::{Deliveries, Delivery, Release, Summary};
+use super::error::ApiError;
+
+/// How a route writes a stream's events. Whatever is appended to `frames` goes out together.
+pub(super) trait Frames: Send + Unpin + 'static {
+    /// What a route says before the first delivery.
+    fn begin(&mut self, _frames: &mut String) {}
+
+    /// Parts that are paid for.
+    fn release(&mut self, releases: Vec<Release>, frames: &mut String);
+
+    /// The end of the answer. The summary's receipt is confirmed by whoever calls.
+    fn end(&mut self, summary: &Summary, frames: &mut String);
+
+    /// The end without the rest of an answer.
+    fn fail(&mut self, error: &ApiError, frames: &mut String);
+
+    /// What breaks a silence: a comment, unless the route has an event for it.
+    fn keep_alive(&mut self, frames: &mut String) {
+        frames.push_str(": ping\n\n");
+    }
+}
+
+/// The response that streams an admitted generation. `keep_alive`: how long a silence may be.
+pub(super) fn event_stream(
+    deliveries: Deliveries,
+    keep_alive: Option<Duration>,
+    frames: impl Frames,
+) -> Response {
+    let events = EventStream {
+        deliveries,
+        frames,
+        keep_alive: keep_alive.map(|after| KeepAlive { after, timer: Box::pin(sleep(after)) }),
+        has_begun: false,
+        has_ended: false,
+    };
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx passes frames on at once.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Appends a frame of one JSON object.
+pub(super) fn data_frame(frames: &mut String, content: &impl Serialize) {
+    let json = serde_json::to_string(content).expect("wire types have string keys only");
+    frames.push_str("data: ");
+    frames.push_str(&json);
+    frames.push_str("\n\n");
+}
+
+/// Appends a frame of one JSON object with the name of its event.
+pub(super) fn event_frame(frames: &mut String, event: &str, content: &impl Serialize) {
+    frames.push_str("event: ");
+    frames.push_str(event);
+    frames.push('\n');
+    data_frame(frames, content);
+}
+
+struct EventStream<F> {
+    deliveries: Deliveries,
+    frames: F,
+    keep_alive: Option<KeepAlive>,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+/// Breaks silence, so that nobody between us and the caller takes it for a dead connection.
+struct KeepAlive {
+    after: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<F: Frames> Stream for EventStream<F> {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let mut frames = String::new();
+        if !std::mem::replace(&mut this.has_begun, true) {
+            this.frames.begin(&mut frames);
+        }
+        while frames.is_empty() && !this.has_ended {
+            match this.deliveries.poll_next(context) {
+                Poll::Ready(delivery) => this.write(delivery, &mut frames),
+                Poll::Pending if this.is_silent(context) => this.frames.keep_alive(&mut frames),
+                Poll::Pending => return Poll::Pending,
+            }
+            if let Some(keep_alive) = &mut this.keep_alive {
+                keep_alive.restart();
+            }
+        }
+        Poll::Ready((!frames.is_empty()).then(|| Ok(frames.into())))
+    }
+}
+
+impl KeepAlive {
+    fn restart(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.after);
+    }
+}
+
+impl<F: Frames> EventStream<F> {
+    /// Whether nothing was sent for so long that something is due.
+    fn is_silent(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(keep_alive) = &mut self.keep_alive else { return false };
+        keep_alive.timer.as_mut().poll(context).is_ready()
+    }
+
+    fn write(&mut self, delivery: Option<Delivery>, frames: &mut String) {
+        match delivery {
+            Some(Delivery::Released(releases)) => return self.frames.release(releases, frames),
+            Some(Delivery::Ended(summary)) => {
+                self.frames.end(&summary, frames);
+                summary.receipt.confirm();
+            }
+            Some(Delivery::Failed(error)) => self.frames.fail(&error, frames),
+            // The generation's task broke; it can not say so itself.
+            Some(Delivery::Admitted(_)) | None => self.frames.fail(&ApiError::Internal, frames),
+        }
+        self.has_ended = true;
+    }
+}

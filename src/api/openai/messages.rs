@@ -1,0 +1,180 @@
+//! `messages` of a chat completion, and the tools beside them, as the conversation has them.
+
+use serde_json::{Map, Value};
+
+use super::super::conversation::{Prompt, Tool, ToolChoice, ToolUse};
+use super::super::error::ApiError;
+use super::super::fields::{Fields, wrong};
+use crate::text::ChatMessage;
+
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// Tools of one request, and the length of a name, at most: OpenAI's bounds.
+const MAX_TOOLS: usize = 128;
+const MAX_TOOL_NAME: usize = 64;
+
+/// Reads `messages`, `tools` and `chat_template_kwargs` of a body of `bytes` length.
+pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<Prompt, ApiError> {
+    let list = fields.require("messages", fields.array("messages")?)?;
+    if list.is_empty() {
+        return Err(fields.refuse("messages", "'messages' needs at least one message"));
+    }
+    let mut messages = Vec::with_capacity(list.len());
+    for (index, message) in list.iter().enumerate() {
+        messages.push(message_of(&Fields::at(message, format!("messages[{index}]"))?)?);
+    }
+    let variables = fields.fields("chat_template_kwargs")?;
+    let variables = variables.map(|fields| fields.object().clone()).unwrap_or_default();
+    let enable_thinking = variables.get("enable_thinking").and_then(Value::as_bool);
+    let tools = tools_of(fields)?;
+    Ok(Prompt { messages, field: "messages", tools, enable_thinking, variables, bytes })
+}
+
+fn message_of(fields: &Fields<'_>) -> Result<ChatMessage, ApiError> {
+    let role = fields.require("role", fields.string("role")?)?;
+    if !ROLES.contains(&role) {
+        let message = format!("'{role}' is no role; use one of {}", ROLES.join(", "));
+        return Err(fields.refuse("role", message));
+    }
+    let mut extra = Map::new();
+    for name in ["name", "tool_call_id"] {
+        if let Some(text) = fields.string(name)? {
+            extra.insert(name.to_owned(), text.into());
+        }
+    }
+    // Clients send back either name, as they got it.
+    let reasoning = fields.string("reasoning_content")?.or(fields.string("reasoning")?);
+    if let Some(reasoning) = reasoning {
+        extra.insert("reasoning_content".to_owned(), reasoning.into());
+    }
+    let tool_calls = fields.array("tool_calls")?.filter(|calls| !calls.is_empty());
+    if let Some(calls) = tool_calls {
+        extra.insert("tool_calls".to_owned(), calls.clone().into());
+    }
+    let content = match content_of(fields)? {
+        // A turn that only calls tools has no text; elsewhere no text is empty text.
+        None if tool_calls.is_some() => None,
+        content => Some(content.unwrap_or_default()),
+    };
+    let role = if role == "developer" { "system" } else { role };
+    Ok(ChatMessage { role: role.to_owned(), content, extra })
+}
+
+/// `content`: a string, or parts of which each is text; they are joined by line breaks.
+fn content_of(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
+    let parts = match fields.get("content") {
+        None => return Ok(None),
+        Some(Value::String(text)) => return Ok(Some(text.clone())),
+        Some(Value::Array(parts)) => parts,
+        Some(other) => {
+            return Err(wrong(&fields.path("content"), "a string or an array of parts", other));
+        }
+    };
+    let mut texts = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let part = Fields::at(part, format!("{}[{index}]", fields.path("content")))?;
+        match part.require("type", part.string("type")?)? {
+            "text" => texts.push(part.require("text", part.string("text")?)?),
+            other => {
+                let message = format!("parts of type '{other}' are not supported, only 'text'");
+                return Err(part.refuse("type", message));
+            }
+        }
+    }
+    Ok(Some(texts.join("\n")))
+}
+
+/// `tools`, `tool_choice` and `parallel_tool_calls`.
+fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {
+    let list = fields.array("tools")?.map_or(&[][..], Vec::as_slice);
+    if list.len() > MAX_TOOLS {
+        let message = format!("'tools' has {} tools and may have {MAX_TOOLS}", list.len());
+        return Err(fields.refuse("tools", message));
+    }
+    let mut tools: Vec<Tool> = Vec::with_capacity(list.len());
+    for (index, tool) in list.iter().enumerate() {
+        let tool = tool_of(&Fields::at(tool, format!("tools[{index}]"))?)?;
+        if tools.iter().any(|other| other.name == tool.name) {
+            let message = format!("there are two tools named '{}'", tool.name);
+            return Err(fields.refuse("tools", message));
+        }
+        tools.push(tool);
+    }
+    let choice = tool_choice_of(fields, &tools)?;
+    let is_single = !fields.boolean("parallel_tool_calls")?.unwrap_or(true);
+    Ok(ToolUse { tools, choice, is_single })
+}
+
+fn tool_of(fields: &Fields<'_>) -> Result<Tool, ApiError> {
+    let kind = fields.require("type", fields.string("type")?)?;
+    if kind != "function" {
+        let message = format!("tools of type '{kind}' are not supported, only 'function'");
+        return Err(fields.refuse("type", message));
+    }
+    let function = fields.require("function", fields.fields("function")?)?;
+    let name = tool_name(&function)?;
+    Ok(Tool {
+        name,
+        description: function.string("description")?.map(str::to_owned),
+        parameters: function.fields("parameters")?.map(|p| Value::Object(p.object().clone())),
+        strict: function.boolean("strict")?.unwrap_or(false),
+    })
+}
+
+/// `name` of a tool: letters, digits, `_`, `-` and `.`, up to a bound.
+pub(in super::super) fn tool_name(fields: &Fields<'_>) -> Result<String, ApiError> {
+    let name = fields.require("name", fields.string("name")?)?;
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > MAX_TOOL_NAME || !name.chars().all(is_fit) {
+        let message = format!(
+            "a tool's name has 1 to {MAX_TOOL_NAME} letters, digits, '_', '-' and '.': {name:?}"
+        );
+        return Err(fields.refuse("name", message));
+    }
+    Ok(name.to_owned())
+}
+
+/// `tool_choice`: a word, or the tool to call.
+fn tool_choice_of(fields: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
+    let choice = match fields.get("tool_choice") {
+        None => return Ok(ToolChoice::Auto),
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => ToolChoice::Auto,
+            "none" => ToolChoice::None,
+            "required" => ToolChoice::Required,
+            other => {
+                let message = format!(
+                    "'tool_choice' is {other:?} and must be 'none', 'auto', 'required' or a tool"
+                );
+                return Err(fields.refuse("tool_choice", message));
+            }
+        },
+        Some(Value::Object(_)) => {
+            let choice = fields.require("tool_choice", fields.fields("tool_choice")?)?;
+            let function = choice.require("function", choice.fields("function")?)?;
+            let name = function.require("name", function.string("name")?)?;
+            ToolChoice::Named(name.to_owned())
+        }
+        Some(other) => return Err(wrong("tool_choice", "a string or an object", other)),
+    };
+    require_offered(fields, choice, tools)
+}
+
+/// Refuses a choice that no tool can fulfil.
+pub(in super::super) fn require_offered(
+    fields: &Fields<'_>,
+    choice: ToolChoice,
+    tools: &[Tool],
+) -> Result<ToolChoice, ApiError> {
+    match &choice {
+        ToolChoice::Required if tools.is_empty() => {
+            Err(fields
+                .refuse("tool_choice", "'tool_choice' requires a call, and there are no tools"))
+        }
+        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => {
+            let message = format!("'tool_choice' names {name:?}, which is not among the tools");
+            Err(fields.refuse("tool_choice", message))
+        }
+        _ => Ok(choice),
+    }
+}
