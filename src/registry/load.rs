@@ -53,15 +53,8 @@ fn decoder(
     limits: DecoderLimits,
 ) -> Result<Decoder, ModelError> {
     let DecoderLimits { max_tokens, max_outputs, num_blocks, threads } = limits;
-    let shape = DecoderShape {
-        num_layers: model.config.num_layers,
-        vocab_size: model.config.vocab_size,
-        num_blocks,
-        max_tokens,
-        max_outputs,
-        max_context,
-    };
     let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
+    let shape = DecoderShape { max_context, ..DecoderShape::new(&model.config, &limits) };
     Ok(Decoder::new(Box::new(CpuExecutor::new(model, limits)?), shape))
 }
 
