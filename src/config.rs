@@ -147,6 +147,10 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// How long a client may leave a stream unread.
     pub stall_timeout: Duration,
+    /// How long a request may wait for its first token.
+    pub first_token_timeout: Duration,
+    /// How long an answer may take in all.
+    pub request_timeout: Option<Duration>,
     /// Silence before a keep-alive comment; `None` sends none.
     pub keep_alive: Option<Duration>,
     /// How long running requests may take to finish at shutdown.
@@ -267,6 +271,8 @@ impl Config {
             max_body: Some(max_body),
             cors_origins: Some(cors_origins),
             stall_secs: Some(stall_secs),
+            first_token_secs: Some(first_token_secs),
+            request_secs: Some(request_secs),
             notice_networks: Some(notice_networks),
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
@@ -316,6 +322,8 @@ impl Config {
             max_body_bytes: max_body.bytes() as usize,
             cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),
             stall_timeout: Duration::from_secs(stall_secs.get()),
+            first_token_timeout: Duration::from_secs(first_token_secs.get()),
+            request_timeout: Some(request_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
             keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
             notice_networks,
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),

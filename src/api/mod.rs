@@ -21,6 +21,7 @@ mod choice;
 mod connections;
 mod conversation;
 mod csv;
+mod deadline;
 mod delivery;
 mod error;
 mod event_stream;

@@ -90,6 +90,16 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_STALL_SECS", value_name = "SECONDS")]
     pub stall_secs: Option<Number<1, 3_600>>,
 
+    /// Seconds that a request may wait for its first token; then it is refused with 503, and costs
+    /// nothing [default: 600]
+    #[arg(long, env = "MIZAN_FIRST_TOKEN_SECS", value_name = "SECONDS")]
+    pub first_token_secs: Option<Number<1, 86_400>>,
+
+    /// Seconds that an answer may take in all; then it ends with finish_reason "length"; 0 for any
+    /// [default: 3600]
+    #[arg(long, env = "MIZAN_REQUEST_SECS", value_name = "SECONDS")]
+    pub request_secs: Option<Number<0, 86_400>>,
+
     /// Seconds of silence before a stream is sent a keep-alive comment; 0 for never
     /// [default: 15]
     #[arg(long, env = "MIZAN_KEEP_ALIVE_SECS", value_name = "SECONDS")]
@@ -139,6 +149,8 @@ impl ServerSettings {
             max_body: Some(const { Size::of(8 * MIB) }),
             cors_origins: Some(Vec::new()),
             stall_secs: Some(const { Number::of(30) }),
+            first_token_secs: Some(const { Number::of(600) }),
+            request_secs: Some(const { Number::of(3_600) }),
             notice_networks: Some(NoticeNetworks::Private),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
@@ -168,6 +180,8 @@ impl ServerSettings {
             max_body: self.max_body.or(lower.max_body),
             cors_origins: self.cors_origins.or(lower.cors_origins),
             stall_secs: self.stall_secs.or(lower.stall_secs),
+            first_token_secs: self.first_token_secs.or(lower.first_token_secs),
+            request_secs: self.request_secs.or(lower.request_secs),
             notice_networks: self.notice_networks.or(lower.notice_networks),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),

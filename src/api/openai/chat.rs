@@ -54,6 +54,8 @@ pub(in super::super) async fn create(
         n: options.n,
         sampling: options.sampling,
         stop: options.stop,
+        stop_ids: options.stop_ids,
+        max_credits: options.max_credits,
         streamed: options.stream.is_some(),
         body_sha256: body.sha256,
     };

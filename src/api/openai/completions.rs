@@ -18,7 +18,7 @@ use super::super::generation::{self, GenerationRequest};
 use super::super::limits::Admission;
 use super::request::{
     MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
-    require_places, require_room,
+    require_a_token, require_places, require_room,
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
@@ -61,6 +61,7 @@ pub(in super::super) async fn create(
 
     let model = state.model(&options.model).await?;
     require_places(&model, num_choices)?;
+    require_a_token(&model, options.max_credits)?;
     let sampling = options.sampling.resolve(&model, top_logprobs)?;
     let prompts = encode(&state, &model, prompts).await?;
     for prompt in &prompts {
@@ -81,6 +82,8 @@ pub(in super::super) async fn create(
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
         stop: options.stop,
+        stop_ids: options.stop_ids,
+        max_credits: options.max_credits,
         streamed: options.stream.is_some(),
         idempotency_key,
         body_sha256: body.sha256,

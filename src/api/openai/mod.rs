@@ -12,4 +12,4 @@ mod stream;
 mod types;
 
 pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_places, require_room};
+pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};
