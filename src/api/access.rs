@@ -81,6 +81,9 @@ pub const ROUTES: &[Route] = &[
     post("/v1/completions", INFERENCE),
     post("/api/v1/chat/completions", INFERENCE),
     post("/api/v1/completions", INFERENCE),
+    // Vectors: they cost no credits, but the machine's time.
+    post("/v1/embeddings", INFERENCE),
+    post("/api/v1/embeddings", INFERENCE),
     // Text helpers: they cost no credits, but the machine's time.
     post("/tokenize", INFERENCE),
     post("/detokenize", INFERENCE),

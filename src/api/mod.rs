@@ -67,14 +67,15 @@ pub use operator::OperatorKey;
 pub use state::{AppState, NOTICE_TIMEOUT};
 
 use connections::CLOSING_TIMEOUT;
-use openai::{chat, completions, models};
+use openai::{chat, completions, embeddings, models};
 use operator::ThroughControlSocket;
 
 /// All routes, ready to be called.
 pub fn router(state: AppState) -> Router {
     let openai = Router::new()
         .route("/chat/completions", post(chat::create))
-        .route("/completions", post(completions::create));
+        .route("/completions", post(completions::create))
+        .route("/embeddings", post(embeddings::create));
     let v1 =
         openai.clone().route("/models", get(models::list)).route("/models/{*id}", get(models::get));
     let api_v1 = openai

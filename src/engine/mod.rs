@@ -15,8 +15,8 @@
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 
 pub mod block_manager;
-pub mod lanes;
 mod embedding;
+pub mod lanes;
 mod prefix_cache;
 mod purpose;
 mod request;

@@ -4,8 +4,10 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+pub(super) mod embeddings;
 mod messages;
 pub(super) mod models;
+mod prompt;
 mod request;
 mod respond;
 mod stream;
