@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::super::AppState;
 use super::super::auth::Caller;
@@ -23,9 +22,8 @@ use super::request::{
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
-use crate::registry::LoadedModel;
 use crate::text::AnswerPart;
-use crate::text::{Specials, Tokenizer};
+use crate::text::Tokenizer;
 
 /// OpenAI's default for this route.
 const DEFAULT_MAX_TOKENS: usize = 16;

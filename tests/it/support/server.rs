@@ -14,18 +14,19 @@ use http_body_util::BodyExt;
 use mizan::api::{self, AppState};
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
+use mizan::engine::Pooling;
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
     NewKeyRequest, Scopes, SystemClock,
 };
 use mizan::payments::PaymentProvider;
-use mizan::registry::{LoadedModel, Registry};
+use mizan::registry::{Embedding, LoadedModel, Registry};
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::scripted::{Bounds, Control, Scripted};
+use super::scripted::{Bounds, Control, HIDDEN_SIZE, Scripted};
 
 /// Costs 1 credit a token.
 pub(crate) const STANDARD: &str = "scripted";
@@ -54,6 +55,7 @@ sources = [{ path = "none.gguf" }]
 [[models]]
 id = "scripted-premium"
 tier = "premium"
+min_dimensions = 2
 sources = [{ path = "none.gguf" }]
 [[models]]
 id = "elsewhere"
@@ -165,6 +167,7 @@ impl Server {
             let scripted = Scripted::start(&setup.script, setup.bounds);
             controls.push(scripted.control);
             let entry = config.model(id).unwrap().clone();
+            let entry_dimensions = entry.min_dimensions;
             LoadedModel {
                 tier: config.catalog.tier_of(&entry),
                 entry,
@@ -172,6 +175,11 @@ impl Server {
                 engine: scripted.engine,
                 tokenizer: scripted.tokenizer,
                 chat_template: Some(scripted.chat_template),
+                embedding: Ok(Embedding {
+                    pooling: Pooling::Last,
+                    size: HIDDEN_SIZE,
+                    min_dimensions: entry_dimensions,
+                }),
                 context_length: setup.bounds.context,
                 memory: 0,
                 loaded_at: 0,
