@@ -19,3 +19,4 @@ mod support;
 mod telemetry;
 mod text;
 mod tidy;
+mod vectors;

@@ -5,6 +5,8 @@ mod access;
 mod admin;
 mod books;
 mod connections;
+mod echo;
+mod embeddings;
 mod errors;
 mod hostile;
 mod idempotency;

@@ -70,6 +70,8 @@ pub(crate) struct Setup {
     pub(crate) credits: i64,
     pub(crate) bounds: Bounds,
     pub(crate) key_limit: Option<i64>,
+    /// Whether the models make vectors of texts.
+    pub(crate) embeds: bool,
     /// What the account's key may do.
     pub(crate) scopes: Scopes,
     /// Ways to pay.
@@ -88,6 +90,7 @@ impl Setup {
             credits: 5_000,
             bounds: Bounds::default(),
             key_limit: None,
+            embeds: true,
             scopes: NewKeyRequest::DEFAULT_SCOPES,
             providers: Vec::new(),
             settings: "",
@@ -167,7 +170,11 @@ impl Server {
             let scripted = Scripted::start(&setup.script, setup.bounds);
             controls.push(scripted.control);
             let entry = config.model(id).unwrap().clone();
-            let entry_dimensions = entry.min_dimensions;
+            let embedding = Embedding {
+                pooling: Pooling::Last,
+                size: HIDDEN_SIZE,
+                min_dimensions: entry.min_dimensions,
+            };
             LoadedModel {
                 tier: config.catalog.tier_of(&entry),
                 entry,
@@ -175,11 +182,7 @@ impl Server {
                 engine: scripted.engine,
                 tokenizer: scripted.tokenizer,
                 chat_template: Some(scripted.chat_template),
-                embedding: Ok(Embedding {
-                    pooling: Pooling::Last,
-                    size: HIDDEN_SIZE,
-                    min_dimensions: entry_dimensions,
-                }),
+                embedding: if setup.embeds { Ok(embedding) } else { Err("it ranks texts".into()) },
                 context_length: setup.bounds.context,
                 memory: 0,
                 loaded_at: 0,
