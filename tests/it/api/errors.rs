@@ -77,7 +77,12 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         (json!({ "logprobs": true, "top_logprobs": 21 }), "top_logprobs"),
         (json!({ "stream": "yes" }), "stream"),
         (json!({ "stream_options": { "include_usage": true } }), "stream_options"),
-        (json!({ "tools": [{ "type": "function" }] }), "tools"),
+        (json!({ "tools": [{ "type": "function" }] }), "tools[0].function"),
+        (json!({ "tools": [{ "type": "web_search" }] }), "tools[0].type"),
+        (
+            json!({ "tools": [{ "type": "function", "function": { "name": "a b" } }] }),
+            "tools[0].function.name",
+        ),
         (json!({ "tool_choice": "required" }), "tool_choice"),
         (json!({ "functions": [{}] }), "functions"),
         (json!({ "response_format": { "type": "json_object" } }), "response_format"),
