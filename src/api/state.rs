@@ -25,9 +25,6 @@ use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
 use crate::telemetry::Metrics;
 
-/// A caller waits this long for a model that loads; then it is told to come again.
-const MAX_LOAD_WAIT: Duration = Duration::from_secs(30);
-
 /// How long a team's server may take for a notice.
 pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -152,7 +149,7 @@ impl AppState {
     /// The model that answers to `name`, loaded if need be.
     pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
         // A load that has begun goes on without its caller; one that waits its turn does not.
-        match timeout(MAX_LOAD_WAIT, self.registry.get(name)).await {
+        match timeout(self.config.model_wait, self.registry.get(name)).await {
             Ok(model) => Ok(model?),
             Err(_elapsed) => Err(ApiError::ModelLoading(name.to_owned())),
         }

@@ -12,7 +12,7 @@ mod vocabulary;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::catalog::{ModelEntry, Tier};
 use crate::config::Config;
@@ -23,6 +23,9 @@ use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
 pub use load::{DecoderLimits, open_decoder, open_tokenizer};
 pub use vocabulary::vocabulary;
+
+/// Between two looks whether a model that is in use has been let go of: nobody tells.
+const ROOM_POLL: Duration = Duration::from_millis(20);
 
 /// A model in memory, with everything a request needs of it.
 #[derive(Debug)]
@@ -224,7 +227,7 @@ impl Registry {
             .map_err(|error| failed(error.into()))?
             .ok_or_else(|| RegistryError::NotFetched(id.clone()))?;
         let plan = load::Plan::new(entry, files, &self.config).map_err(failed)?;
-        self.make_room(&id, plan.memory())?;
+        self.wait_for_room(&id, plan.memory())?;
         let model = plan.load(&self.config).map_err(failed)?;
         tracing::info!(
             model = %id,
@@ -234,6 +237,22 @@ impl Registry {
             "loaded"
         );
         Ok(self.insert(model))
+    }
+
+    /// Makes room, or waits until those who use other models let go of enough.
+    fn wait_for_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
+        let deadline = Instant::now() + self.config.model_wait;
+        loop {
+            match self.make_room(id, needed) {
+                // Waiting helps only if others are in the way.
+                Err(RegistryError::OutOfMemory { .. })
+                    if needed <= self.budget && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(ROOM_POLL);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Puts unused models out, least recently used first, until `needed` more bytes fit.
