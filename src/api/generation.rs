@@ -219,6 +219,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
                 max_tokens: request.max_tokens.unwrap_or(room).min(room),
                 stop_ids: stop_ids.clone(),
                 sampling,
+                constraint: None,
             })?;
             choices.push(Choice::new(sequence, request.answer_stream()));
         }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::catalog::{ModelEntry, Tier};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::grammar::Environment;
 use crate::hub::{Hub, HubError};
 use crate::model::ModelError;
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
@@ -40,6 +41,8 @@ pub struct LoadedModel {
     pub engine: Engine,
     /// Its strings and ids.
     pub tokenizer: Arc<Tokenizer>,
+    /// What grammars for its output are compiled with.
+    pub grammar: Environment,
     /// How messages become a prompt; `None` for a base model without a template.
     pub chat_template: Option<ChatTemplate>,
     /// Positions that a prompt and its answer have together.
