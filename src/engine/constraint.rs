@@ -12,7 +12,7 @@ use std::fmt;
 use super::sampler::SamplerState;
 
 /// Decides which ids may follow those accepted so far. One value belongs to one sequence.
-pub trait Constraint: Send + fmt::Debug {
+pub trait Constraint: Send + Sync + fmt::Debug {
     /// Has the next mask computed elsewhere; returns at once. `allowed` need not be preceded by it.
     fn prepare(&mut self);
 

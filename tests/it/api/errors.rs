@@ -85,7 +85,19 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         ),
         (json!({ "tool_choice": "required" }), "tool_choice"),
         (json!({ "functions": [{}] }), "functions"),
-        (json!({ "response_format": { "type": "json_object" } }), "response_format"),
+        (json!({ "response_format": { "type": "xml" } }), "response_format.type"),
+        (json!({ "response_format": { "type": "json_schema" } }), "response_format.json_schema"),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "a" } } }),
+            "response_format.json_schema.schema",
+        ),
+        (
+            json!({ "response_format": { "type": "json_object" }, "guided_regex": "a" }),
+            "guided_regex",
+        ),
+        (json!({ "guided_json": "{" }), "guided_json"),
+        (json!({ "guided_choice": ["a", 5] }), "guided_choice"),
+        (json!({ "structured_outputs": { "regex": 5 } }), "structured_outputs.regex"),
         (json!({ "modalities": ["text", "audio"] }), "modalities"),
         (json!({ "audio": {} }), "audio"),
     ] {
