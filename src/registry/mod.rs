@@ -178,6 +178,11 @@ impl Registry {
         self.lock().values().map(|slot| Arc::clone(&slot.model)).collect()
     }
 
+    /// The model that answers to `name`, if it is in memory.
+    pub fn get_loaded(&self, name: &str) -> Option<Arc<LoadedModel>> {
+        self.ready(&self.find(name)?.id)
+    }
+
     /// The model that answers to `name`, an id or an alias; loads it if need be.
     pub async fn get(self: &Arc<Self>, name: &str) -> Result<Arc<LoadedModel>, RegistryError> {
         let entry = self.find(name).ok_or_else(|| RegistryError::UnknownModel(name.to_owned()))?;

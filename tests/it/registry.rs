@@ -100,7 +100,7 @@ async fn what_cannot_be_loaded_says_why() {
 
 /// A folder as Hugging Face's library writes it: tiny random weights, and a vocabulary of a few
 /// letters.
-fn write_folder(folder: &Path, settings: &Value) {
+pub(crate) fn write_folder(folder: &Path, settings: &Value) {
     tiny_models::llama().write_folder(folder, 1);
     let tokenizer = json!({
         "added_tokens": [{ "id": 0, "content": "<|end|>", "special": true }],
