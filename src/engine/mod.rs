@@ -15,6 +15,7 @@
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 
 pub mod block_manager;
+mod constraint;
 mod embedding;
 pub mod lanes;
 mod prefix_cache;
@@ -40,6 +41,7 @@ use std::thread::{self, JoinHandle, Thread};
 use crate::model::{BLOCK_SIZE, Decoder, DecoderShape};
 
 pub use crate::model::Pooling;
+pub use constraint::{Allowed, Constraint, ConstraintError, Progress};
 pub use embedding::{EmbeddingRequest, EmbeddingStream};
 pub use request::{
     Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,

@@ -155,8 +155,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes over the rest that the step computed: samples and emits tokens, keeps full blocks, ends
-    /// and pauses sequences. `sample`: the choice at the n-th row of the step's logits.
+    /// Takes over the rest of what the step computed: samples and emits tokens, keeps full blocks,
+    /// ends and pauses sequences. `sample`: the choice at the n-th row of the step's logits.
     pub(super) fn commit(
         &mut self,
         mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::block_manager::BlockTable;
+use super::constraint::{Constraint, ConstraintError, Next, Progress, constrain};
 use super::embedding::EmbeddingRequest;
 use super::purpose::{Pool, Purpose, Scores};
 use super::request::{
@@ -44,6 +45,7 @@ pub(super) struct Sequence {
     /// What the prompt's rows are computed for.
     pub(super) purpose: Purpose,
     pub(super) sampling: SamplerState,
+    constraint: Option<Box<dyn Constraint>>,
     pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
@@ -54,34 +56,17 @@ pub(super) struct Sequence {
 impl Sequence {
     /// `max_len`: ids that it may grow to, prompt included.
     pub(super) fn new(id: u64, request: SequenceRequest, max_len: usize, outlet: Outlet) -> Self {
-        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling } = request;
+        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling, mut constraint } =
+            request;
         let purpose = match sampling.prompt_logprobs {
             Some(num_top) => Purpose::Score(Scores::new(prompt.len(), num_top)),
             None => Purpose::Continue,
         };
         let sampling = SamplerState::new(sampling, stop_ids, &prompt);
+        if let Some(constraint) = &mut constraint {
+            constraint.prepare();
+        }
         let max_len = prompt.len().saturating_add(max_tokens).min(max_len);
-        Self::of(id, lane, prompt, purpose, sampling, max_len, outlet)
-    }
-
-    /// One that is only prefilled, for its vector.
-    pub(super) fn to_embed(id: u64, request: EmbeddingRequest, outlet: Outlet) -> Self {
-        let EmbeddingRequest { lane, prompt, pooling } = request;
-        let purpose = Purpose::Embed(Pool::new(pooling));
-        let sampling = SamplerState::new(SamplingParams::default(), Arc::new([]), &prompt);
-        let max_len = prompt.len();
-        Self::of(id, lane, prompt, purpose, sampling, max_len, outlet)
-    }
-
-    fn of(
-        id: u64,
-        lane: u64,
-        prompt: Vec<u32>,
-        purpose: Purpose,
-        sampling: SamplerState,
-        max_len: usize,
-        outlet: Outlet,
-    ) -> Self {
         Self {
             id,
             lane,
@@ -93,11 +78,28 @@ impl Sequence {
             served: 0,
             purpose,
             sampling,
+            constraint,
             lookup: PromptLookup::default(),
             ending: None,
             outlet,
             max_len,
         }
+    }
+
+    /// One that is only prefilled, for its vector.
+    pub(super) fn to_embed(id: u64, request: EmbeddingRequest, outlet: Outlet) -> Self {
+        let EmbeddingRequest { lane, prompt, pooling } = request;
+        let max_len = prompt.len();
+        let request = SequenceRequest {
+            lane,
+            prompt,
+            max_tokens: 0,
+            stop_ids: Arc::new([]),
+            sampling: SamplingParams::default(),
+            constraint: None,
+        };
+        let purpose = Purpose::Embed(Pool::new(pooling));
+        Self { purpose, ..Self::new(id, request, max_len, outlet) }
     }
 
     /// Ids still to compute; never 0 between steps.
@@ -202,14 +204,7 @@ impl Sequence {
         mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
     ) -> Advance {
         let mut advance = Advance::default();
-        if self.ending.is_some() {
-            return advance;
-        }
-        if self.ids.len() == self.max_len {
-            self.ending = Some(FinishReason::Length);
-            return advance;
-        }
-        loop {
+        while self.may_sample() {
             let token = match sample(advance.num_accepted, &self.sampling) {
                 Ok(token) => token,
                 Err(error) => {
@@ -229,6 +224,9 @@ impl Sequence {
             advance.num_accepted += 1;
             self.computed += 1;
         }
+        if let (Some(constraint), None) = (&mut self.constraint, self.ending) {
+            constraint.prepare();
+        }
         self.lookup.settle(advance.num_accepted, self.ids.len());
         advance
     }
@@ -239,13 +237,49 @@ impl Sequence {
             self.ending = Some(FinishReason::Stop);
             return false;
         }
+        let progress = match &mut self.constraint {
+            Some(constraint) => constraint.accept(token.id),
+            None => Ok(Progress::Open),
+        };
+        match progress {
+            Ok(Progress::Open) => {}
+            Ok(Progress::Complete) => self.ending = Some(FinishReason::Stop),
+            Err(error) => {
+                self.fail_by(&error);
+                return false;
+            }
+        }
         self.ids.push(token.id);
         self.sampling.push(token.id);
-        if self.ids.len() == self.max_len {
+        if self.ids.len() == self.max_len && self.ending.is_none() {
             self.ending = Some(FinishReason::Length);
         }
         self.outlet.send(Event::Token(token));
         true
+    }
+
+    /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
+    /// there is none.
+    fn may_sample(&mut self) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        if self.ids.len() == self.max_len {
+            self.ending = Some(FinishReason::Length);
+            return false;
+        }
+        let Some(constraint) = &mut self.constraint else { return true };
+        match constrain(&mut **constraint, &mut self.sampling) {
+            Ok(Next::Sample) => return true,
+            Ok(Next::End) => self.ending = Some(FinishReason::Stop),
+            Err(error) => self.fail_by(&error),
+        }
+        false
+    }
+
+    fn fail_by(&mut self, error: &ConstraintError) {
+        tracing::error!(sequence = self.id, %error, "the constraint failed");
+        self.ending = Some(FinishReason::Failed);
     }
 }
 

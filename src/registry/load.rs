@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::catalog::{self, ModelEntry};
 use crate::config::{Config, Speculation};
 use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
+use crate::grammar::Environment;
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
 use crate::model::{
@@ -133,6 +134,7 @@ impl Plan {
             num_blocks,
             threads: config.threads,
         };
+        let vocab_size = model.config.vocab_size;
         let decoder = decoder(Arc::new(model), context_length, limits)?;
         let engine = Engine::start(
             decoder,
@@ -148,6 +150,7 @@ impl Plan {
         )?;
         let tier = config.catalog.tier_of(&entry);
         let tokenizer = Arc::new(tokenizer);
+        let grammar = Environment::new(Arc::clone(&tokenizer), vocab_size);
         let digest = files.digest;
         let loaded_at = unix_seconds();
         Ok(LoadedModel {
@@ -156,6 +159,7 @@ impl Plan {
             digest,
             engine,
             tokenizer,
+            grammar,
             chat_template,
             embedding,
             context_length,
@@ -165,8 +169,9 @@ impl Plan {
     }
 }
 
-/// How the model makes vectors: as the operator says, or its files, or else of the last token, which
-/// is the only one that has read all in a model that was made to continue text. vLLM does the same.
+/// How the model makes vectors: as the operator says, or its files, or else of the last token,
+/// which is the only one that has read all in a model that was made to continue text. vLLM does
+/// the same.
 fn embedding(entry: &ModelEntry, model: &Model) -> Result<Result<Embedding, String>, LoadError> {
     let size = model.config.hidden_size;
     if let Some(least) = entry.min_dimensions.filter(|least| *least > size) {

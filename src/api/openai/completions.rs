@@ -15,10 +15,10 @@ use super::super::error::ApiError;
 use super::super::fields::Fields;
 use super::super::generation::{self, GenerationRequest};
 use super::super::limits::Admission;
+use super::format::format_of;
 use super::prompt::{EncodeFor, Prompt, encode};
 use super::request::{
-    MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
-    require_a_token, require_places, require_room,
+    MAX_CHOICES, Options, idempotency_key, is_empty, require_a_token, require_places, require_room,
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
@@ -27,9 +27,6 @@ use crate::text::Tokenizer;
 
 /// OpenAI's default for this route.
 const DEFAULT_MAX_TOKENS: usize = 16;
-
-/// Fields that this server has no answer to, and the values of them that ask for nothing.
-const UNSUPPORTED: &[Unsupported] = &[("response_format", |format| format["type"] == "text")];
 
 /// `POST /v1/completions`
 pub(in super::super) async fn create(
@@ -41,7 +38,6 @@ pub(in super::super) async fn create(
 ) -> Result<Response, ApiError> {
     let fields = body.fields();
     let options = Options::read(&fields)?;
-    refuse_unsupported(&fields, UNSUPPORTED)?;
     refuse_suffix(&fields)?;
     let echoes = fields.boolean("echo")?.unwrap_or(false);
     let prompts = Prompt::read(&fields, "prompt")?;
@@ -56,6 +52,7 @@ pub(in super::super) async fn create(
     let least_tokens = usize::from(!echoes);
     let max_tokens = fields.count("max_tokens", least_tokens..=i64::MAX as usize)?;
     let top_logprobs = fields.count("logprobs", 0..=5)?;
+    let format = format_of(&fields)?;
     let idempotency_key = idempotency_key(&headers, num_choices)?;
 
     let model = state.model(&options.model).await?;
@@ -73,6 +70,10 @@ pub(in super::super) async fn create(
         require_room(&model, "prompt", prompt.len())?;
     }
     admission.check_prompts("prompt", &prompts)?;
+    let constraint = match format {
+        Some(format) => Some(format.compile(&state, &model).await?),
+        None => None,
+    };
     let wire = CompletionWire {
         tokenizer: model.tokenizer.clone(),
         has_logprobs: top_logprobs.is_some(),
@@ -89,6 +90,7 @@ pub(in super::super) async fn create(
         choices_per_prompt: options.n,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
+        constraint,
         stop: options.stop,
         stop_ids: options.stop_ids,
         max_credits: options.max_credits,

@@ -5,6 +5,7 @@
 pub(super) mod chat;
 pub(super) mod completions;
 pub(super) mod embeddings;
+mod format;
 mod messages;
 pub(super) mod models;
 mod prompt;

@@ -1,6 +1,7 @@
 //! `POST /v1/embeddings`: what it takes, how it answers, and that it costs nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -230,6 +231,45 @@ async fn nothing_is_embedded_while_the_engine_is_gone() {
     }
     let answer = server.post(EMBEDDINGS, &body(json!({}))).await;
     assert!(answer.status.is_server_error(), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_to_come_again() {
+    let server = Server::start(Setup { settings: "first_token_secs = 1", ..setup() });
+    server.allow(0);
+    let answer = server.post(EMBEDDINGS, &body(json!({}))).await;
+    check(&answer, 503, "server_error", Some("too_busy"), None);
+    assert!(answer.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn the_engine_makes_no_vectors_for_one_who_has_hung_up() {
+    let mut setup = setup();
+    setup.bounds.max_batch = 4;
+    let server = Arc::new(Server::start(setup));
+    server.allow(0);
+    let asking = server.clone();
+    let request = tokio::spawn(async move {
+        asking.post(EMBEDDINGS, &body(json!({ "input": vec!["text"; 200] }))).await
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    server.allow(usize::MAX);
+    let model = server.state.registry.loaded().into_iter().find(|m| m.entry.id == STANDARD);
+    let engine = model.unwrap().engine.clone();
+    // Another's turn comes after that, and finds the engine empty.
+    assert_eq!(server.post(EMBEDDINGS, &body(json!({}))).await.status, 200);
+    for _ in 0..1_000 {
+        let stats = engine.stats();
+        // Of the two hundred, no more than were in the batch already.
+        assert!(stats.prompt_tokens <= 4 * 4 + 2, "{stats:?}");
+        if stats.prompt_tokens > 2 && (stats.running, stats.waiting) == (0, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("the engine is still busy: {:?}", engine.stats());
 }
 
 /// The real model through the whole server, pooled as its entries say: llama.cpp's vectors.

@@ -8,6 +8,7 @@ mod connections;
 mod echo;
 mod embeddings;
 mod errors;
+mod extensions;
 mod hostile;
 mod idempotency;
 mod keys;

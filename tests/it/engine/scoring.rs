@@ -39,8 +39,8 @@ fn check((engine, core): &mut (Engine, EngineCore), requests: &[SequenceRequest]
 
 fn requests() -> Vec<SequenceRequest> {
     let scored = (0..6).map(|n| scored(fake::prompt(n as u32 % 2, 1 + 13 * n), 9 * (n % 3), n % 3));
-    let plain = (0..3).map(|n| fake::request(fake::prompt(n, 20), 12));
-    scored.chain(plain).collect()
+    let plain = (0..3).map(|n| fake::request(fake::prompt(n, 20), 60));
+    plain.chain(scored).collect()
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_prompts_scores_are_the_same_alone_in_a_batch_in_chunks_and_preempted() {
         let mut engine = fake::by_hand_with(options, max_outputs);
         check(&mut engine, &requests, &format!("{max_step_tokens} rows, {max_outputs} outputs"));
     }
-    let tiny = EngineOptions { max_step_tokens: 16, ..fake::options(8) };
+    let tiny = EngineOptions { max_step_tokens: 8, ..fake::options(8) };
     let mut engine = fake::by_hand(tiny);
     check(&mut engine, &requests, "preempted");
     assert!(engine.0.stats().preemptions > 0, "the pool was large enough for all");

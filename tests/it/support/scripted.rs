@@ -239,6 +239,10 @@ impl Executor for Speaker {
             self.logits[start + next as usize] = 1_000.0;
         }
         self.hidden.clear();
+        if !batch.hidden.is_empty() {
+            // A model that may say nothing yet gives no vectors either.
+            self.control.wait_for(0);
+        }
         for row in batch.hidden.iter().map(|row| *row as usize) {
             let (token, position) = (batch.tokens[row] as f32, batch.positions[row] as f32);
             self.hidden.extend([1.0, token, position, token * (position + 1.0)]);

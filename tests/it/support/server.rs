@@ -15,6 +15,7 @@ use mizan::api::{self, AppState};
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
 use mizan::engine::Pooling;
+use mizan::grammar::Environment;
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
     NewKeyRequest, Scopes, SystemClock,
@@ -180,6 +181,10 @@ impl Server {
                 entry,
                 digest: [0xab; 32],
                 engine: scripted.engine,
+                grammar: Environment::new(
+                    scripted.tokenizer.clone(),
+                    scripted.tokenizer.vocab_size(),
+                ),
                 tokenizer: scripted.tokenizer,
                 chat_template: Some(scripted.chat_template),
                 embedding: if setup.embeds { Ok(embedding) } else { Err("it ranks texts".into()) },

@@ -106,7 +106,7 @@ fn what_is_not_understood_is_refused_by_name() {
     assert!(matches!(error, TokenizerError::InvalidJson { .. }), "{error}");
 }
 
-/// Embedding models end a text with a token of their post-processor, or with EOS as the settings say.
+/// Embedding models end a text with a token of their post-processor, or with EOS as settings say.
 #[test]
 fn a_text_to_embed_ends_as_the_files_say() {
     let check = |post_processor: Value, settings: Value, expected: Option<u32>| {

@@ -32,8 +32,8 @@ pub struct CpuExecutor {
     cache: KvCache,
     activations: Activations,
     attention: AttentionScratch,
-    /// The batch's sequences as kernels take them; in the last layer, one for each run of rows whose
-    /// outputs are wanted.
+    /// The batch's sequences as kernels take them; in the last layer, one for each run of rows
+    /// whose outputs are wanted.
     sequences: Vec<AttentionSequence>,
     /// Rows that the present step computes: from the last layer's attention on, those whose outputs
     /// are wanted.
