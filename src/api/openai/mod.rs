@@ -12,4 +12,7 @@ mod stream;
 mod types;
 
 pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};
+pub(super) use request::{
+    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, max_credits, never, refuse_unsupported,
+    require_a_token, require_places, require_room,
+};
