@@ -56,7 +56,7 @@ fn is_asked(path: &str, headers: &HeaderMap) -> bool {
     is_below("/v1/messages") || (is_below("/v1/models") && is_their_client(headers))
 }
 
-/// `{"type": "error", "error": {...}}`: the body of a refusal, and the event of a stream that fails.
+/// `{"type": "error", "error": {...}}`: the body of a refusal, and the event of a failed stream.
 pub(super) fn body(error: &ApiError) -> Value {
     let message = match error {
         // The shape has no place of its own for the field.

@@ -80,6 +80,18 @@ fn whole(parts: Vec<AnswerPart>) -> Value {
     serde_json::to_value(blocks_of(parts, "g")).expect("JSON")
 }
 
+fn start(index: usize, block: Value) -> Value {
+    json!({ "type": "content_block_start", "index": index, "content_block": block })
+}
+
+fn delta(index: usize, delta: Value) -> Value {
+    json!({ "type": "content_block_delta", "index": index, "delta": delta })
+}
+
+fn tool(id: &str, name: &str, input: Value) -> Value {
+    json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+}
+
 #[test]
 fn a_stream_of_every_kind_of_block() {
     let frames = streamed(
@@ -93,11 +105,7 @@ fn a_stream_of_every_kind_of_block() {
         ],
         &summary(Finish::ToolCalls, None),
     );
-    let start = |index: usize, block: Value| json!({ "type": "content_block_start", "index": index, "content_block": block });
-    let delta = |index: usize, delta: Value| json!({ "type": "content_block_delta", "index": index, "delta": delta });
     let stop = |index: usize| json!({ "type": "content_block_stop", "index": index });
-    let tool =
-        |id: &str, name: &str| json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
     let expected = json!([
         { "type": "message_start", "message": {
             "id": "msg_g", "type": "message", "role": "assistant", "model": "m", "content": [],
@@ -114,11 +122,11 @@ fn a_stream_of_every_kind_of_block() {
         delta(1, json!({ "type": "text_delta", "text": "I " })),
         delta(1, json!({ "type": "text_delta", "text": "see." })),
         stop(1),
-        start(2, tool("toolu_g_0", "weather")),
+        start(2, tool("toolu_g_0", "weather", json!({}))),
         delta(2, json!({ "type": "input_json_delta", "partial_json": "{\"city\":" })),
         delta(2, json!({ "type": "input_json_delta", "partial_json": "\"Doha\"}" })),
         stop(2),
-        start(3, tool("toolu_g_1", "time")),
+        start(3, tool("toolu_g_1", "time", json!({}))),
         stop(3),
         { "type": "message_delta",
             "delta": { "stop_reason": "tool_use", "stop_sequence": null },
@@ -164,7 +172,6 @@ fn a_whole_answer_has_its_blocks_in_order() {
         call(3, "list"),
         arguments(3, "[1]"),
     ];
-    let tool = |id: &str, name: &str, input: Value| json!({ "type": "tool_use", "id": id, "name": name, "input": input });
     let expected = json!([
         { "type": "thinking", "thinking": "Hm.", "signature": "" },
         { "type": "text", "text": "I see." },

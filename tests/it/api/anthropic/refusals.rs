@@ -140,7 +140,7 @@ async fn scopes_prompts_credits_and_limits() {
     }
     assert_eq!(server.post(COUNT, &message(json!({}))).await.status, 200, "counting is free");
 
-    let plan = "requests_per_minute = 2";
+    let plan = "max_requests_per_minute = 2";
     let server = Server::start(Setup { plan, ..Setup::saying(&["ok"]) });
     assert_eq!(server.post(MESSAGES, &message(json!({}))).await.status, 200);
     assert_eq!(server.post(COUNT, &message(json!({}))).await.status, 200);
@@ -163,10 +163,11 @@ async fn replays_queues_failures_and_panics() {
     server.fail_at(0);
     check(&server.post(MESSAGES, &message(json!({}))).await, 500, "api_error");
 
-    let bounds = Bounds { max_batch: 1, max_waiting: 0, ..Bounds::default() };
+    let bounds = Bounds { max_batch: 1, max_waiting: 1, ..Bounds::default() };
     let server = Server::start(Setup { bounds, ..Setup::saying(&["ok"]) });
     server.allow(0);
-    let _running = server.stream(MESSAGES, &message(json!({ "stream": true }))).await;
+    let stream = message(json!({ "stream": true }));
+    let _running = [server.stream(MESSAGES, &stream).await, server.stream(MESSAGES, &stream).await];
     let answer = server.post(MESSAGES, &message(json!({}))).await;
     check(&answer, 503, "overloaded_error");
     assert!(answer.header("retry-after").is_some());
