@@ -135,6 +135,8 @@ pub struct Config {
     pub kv_memory: Option<u64>,
     /// Bytes for all loaded models; `None` is three quarters of the machine's.
     pub model_memory: Option<u64>,
+    /// How long a request waits for its model to load, or for memory to load it into.
+    pub model_wait: Duration,
     /// Whether computed prompt prefixes are kept.
     pub prefix_cache: bool,
     /// How tokens are computed ahead of being sampled.
@@ -265,6 +267,7 @@ impl Config {
             max_step_tokens: Some(max_step_tokens),
             kv_memory,
             model_memory,
+            model_wait_secs: Some(model_wait_secs),
             prefix_cache: Some(prefix_cache),
             speculation: Some(speculation),
             queue: Some(queue),
@@ -316,6 +319,7 @@ impl Config {
             max_step_tokens: max_step_tokens.get() as usize,
             kv_memory: kv_memory.map(|size| size.bytes()),
             model_memory: model_memory.map(|size| size.bytes()),
+            model_wait: Duration::from_secs(model_wait_secs.get()),
             prefix_cache,
             speculation,
             queue: queue.get() as usize,

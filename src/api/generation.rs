@@ -26,7 +26,7 @@ use super::observe::Observer;
 use super::replay;
 use super::unsettled::Unsettled;
 use crate::config::Config;
-use crate::engine::{SamplingParams, SequenceRequest};
+use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
@@ -46,6 +46,8 @@ pub(super) struct GenerationRequest {
     /// `None`: as many as the context holds.
     pub(super) max_tokens: Option<usize>,
     pub(super) sampling: SamplingParams,
+    /// What every answer keeps to, at its beginning.
+    pub(super) constraint: Option<Box<dyn Constraint>>,
     /// Strings that end an answer and are not part of it.
     pub(super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -219,6 +221,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
                 max_tokens: request.max_tokens.unwrap_or(room).min(room),
                 stop_ids: stop_ids.clone(),
                 sampling,
+                constraint: request.constraint.clone(),
             })?;
             choices.push(Choice::new(sequence, request.answer_stream()));
         }

@@ -28,6 +28,7 @@ mod error;
 mod event_stream;
 mod export;
 mod fields;
+mod format;
 mod generation;
 mod keys;
 mod lifecycle;

@@ -64,6 +64,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_MODEL_MEMORY", value_name = "SIZE")]
     pub model_memory: Option<Size<{ 16 * MIB }, { 64 * TIB }>>,
 
+    /// Seconds that a request waits for its model to load, or for others to leave memory to it
+    /// [default: 30]
+    #[arg(long, env = "MIZAN_MODEL_WAIT_SECS", value_name = "SECONDS")]
+    pub model_wait_secs: Option<Number<0, 3_600>>,
+
     /// Keep computed prompt prefixes for reuse [default: true]
     #[arg(long, env = "MIZAN_PREFIX_CACHE", value_name = "true|false")]
     pub prefix_cache: Option<bool>,
@@ -143,6 +148,7 @@ impl ServerSettings {
             max_step_tokens: Some(const { Number::of(512) }),
             kv_memory: None,
             model_memory: None,
+            model_wait_secs: Some(const { Number::of(30) }),
             prefix_cache: Some(true),
             speculation: Some(Speculation::PromptLookup),
             queue: Some(const { Number::of(256) }),
@@ -174,6 +180,7 @@ impl ServerSettings {
             max_step_tokens: self.max_step_tokens.or(lower.max_step_tokens),
             kv_memory: self.kv_memory.or(lower.kv_memory),
             model_memory: self.model_memory.or(lower.model_memory),
+            model_wait_secs: self.model_wait_secs.or(lower.model_wait_secs),
             prefix_cache: self.prefix_cache.or(lower.prefix_cache),
             speculation: self.speculation.or(lower.speculation),
             queue: self.queue.or(lower.queue),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::super::AppState;
 use super::super::auth::Caller;
 use super::super::error::ApiError;
+use super::super::format::Format;
 use super::super::generation::{self, GenerationRequest, Started};
 use super::super::limits::Admission;
 use super::super::openai::{require_a_token, require_places, require_room};
@@ -28,6 +29,8 @@ pub(in super::super) struct ChatRequest {
     pub(in super::super) sampling: SamplingFields,
     /// How many alternatives each token is told with; `None`: no log probabilities.
     pub(in super::super) top_logprobs: Option<usize>,
+    /// What the answers have to look like.
+    pub(in super::super) format: Option<Format>,
     /// Strings that end an answer and are not part of it.
     pub(in super::super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -72,6 +75,10 @@ pub(in super::super) async fn start(
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
+    let constraint = match request.format {
+        Some(format) => Some(format.compile(state, &model).await?),
+        None => None,
+    };
     let request = GenerationRequest {
         model,
         caller,
@@ -80,6 +87,7 @@ pub(in super::super) async fn start(
         choices_per_prompt: request.n,
         max_tokens: request.max_tokens,
         sampling,
+        constraint,
         stop: request.stop,
         stop_ids: request.stop_ids,
         max_credits: request.max_credits,

@@ -4,6 +4,7 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+mod format;
 mod messages;
 pub(super) mod models;
 mod request;

@@ -7,6 +7,7 @@ mod anthropic;
 mod books;
 mod connections;
 mod errors;
+mod extensions;
 mod hostile;
 mod idempotency;
 mod keys;
