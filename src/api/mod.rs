@@ -5,8 +5,9 @@
 //! sequences, the text and the meter, and has one exit; `openai` and `anthropic` put what that task
 //! delivers into their shapes.
 //!
-//! Promises: every answer has a request id, every error a client's shape; a route answers those whom
-//! the table in `access` names and nobody else; nothing is sent that was not charged before.
+//! Promises: every answer has a request id, every error a shape that the route's clients know; a
+//! route answers those whom the table in `access` names and nobody else; nothing is sent that was
+//! not charged before.
 //! Never knows: tensors, SQL, how tokens are made.
 
 mod access;

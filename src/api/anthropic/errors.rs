@@ -63,6 +63,12 @@ pub(super) fn body(error: &ApiError) -> Value {
         ApiError::InvalidField { param, message } if !message.contains(param.as_str()) => {
             format!("{param}: {message}")
         }
+        // The words by which agents know that they have to shorten the conversation.
+        ApiError::ContextLength { prompt_tokens, context_length, .. } => format!(
+            "prompt is too long: {prompt_tokens} tokens > {context_length} maximum; shorten the \
+             prompt"
+        ),
+        ApiError::PromptLimit { why, .. } => format!("prompt is too long: {why}"),
         error => error.to_string(),
     };
     json!({ "type": "error", "error": { "type": kind(error.status()), "message": message } })

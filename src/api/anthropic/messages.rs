@@ -14,11 +14,13 @@ use super::super::conversation::{self, ChatRequest};
 use super::super::error::ApiError;
 use super::super::event_stream::event_stream;
 use super::super::fields::{Fields, wrong};
+use super::super::format::Format;
 use super::super::generation::{Started, context_length};
 use super::super::limits::Admission;
 use super::super::middleware::{CREDITS_BALANCE, CREDITS_CHARGED, REPLAYED};
 use super::super::openai::{
-    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, max_credits, never, refuse_unsupported,
+    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, json_schema, max_credits, never,
+    refuse_unsupported,
 };
 use super::super::sampling::SamplingFields;
 use super::answer::{Ending, Message, blocks_of};
@@ -29,12 +31,7 @@ use super::stream::{Content, Events};
 const MAX_STOPS: usize = 64;
 
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
-const UNSUPPORTED: &[Unsupported] = &[
-    ("container", never),
-    ("mcp_servers", is_empty),
-    ("output_format", never),
-    ("output_config", |config| config["format"].is_null()),
-];
+const UNSUPPORTED: &[Unsupported] = &[("container", never), ("mcp_servers", is_empty)];
 
 /// `POST /v1/messages`
 pub(in super::super) async fn create(
@@ -58,6 +55,7 @@ pub(in super::super) async fn create(
         top_logprobs: None,
         stop: stop_sequences(&fields)?,
         stop_ids: Vec::new(),
+        format: format_of(&fields)?,
         max_credits: max_credits(&fields)?,
         streamed,
         idempotency_key: idempotency_key(&headers, 1)?,
@@ -92,6 +90,21 @@ fn stop_sequences(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
         None => Err(wrong("stop_sequences", "an array of strings", stop)),
     };
     list.iter().enumerate().map(read).collect()
+}
+
+/// `output_config.format`, or the field's older place.
+fn format_of(fields: &Fields<'_>) -> Result<Option<Format>, ApiError> {
+    let config = fields.fields("output_config")?;
+    let format = config.map(|config| config.fields("format")).transpose()?.flatten();
+    let Some(format) = format.or(fields.fields("output_format")?) else { return Ok(None) };
+    match format.require("type", format.string("type")?)? {
+        "json_schema" => json_schema(&format).map(Some),
+        other => {
+            let message =
+                format!("formats of type '{other}' are not supported, only 'json_schema'");
+            Err(format.refuse("type", message))
+        }
+    }
 }
 
 /// Answers with what a generation delivers.

@@ -50,7 +50,11 @@ async fn fields_are_refused_by_name() {
         (json!({ "stream": "yes" }), "'stream'"),
         (json!({ "mcp_servers": [{}] }), "'mcp_servers'"),
         (json!({ "container": "x" }), "'container'"),
-        (json!({ "output_config": { "format": { "type": "json_schema" } } }), "'output_config'"),
+        (
+            json!({ "output_config": { "format": { "type": "json_schema" } } }),
+            "'output_config.format.schema' is required",
+        ),
+        (json!({ "output_format": { "type": "xml" } }), "output_format.type: "),
         (json!({ "tools": [{ "type": "bash_20250124", "name": "bash" }] }), "tools[0].type: "),
         (
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image" }] }] }),
@@ -130,7 +134,7 @@ async fn scopes_prompts_credits_and_limits() {
     let long = json!([{ "role": "user", "content": "x".repeat(600) }]);
     let answer = server.post(MESSAGES, &message(json!({ "messages": long }))).await;
     let refusal = check(&answer, 400, INVALID);
-    assert!(refusal.contains("602") && refusal.contains("512"), "{refusal}");
+    assert_eq!(refusal, "prompt is too long: 602 tokens > 512 maximum; shorten the prompt");
 
     let server = Server::start(Setup { credits: 0, ..Setup::saying(&["ok"]) });
     for stream in [false, true] {
@@ -139,6 +143,11 @@ async fn scopes_prompts_credits_and_limits() {
         assert!(refusal.contains("balance of 0 credits"), "{refusal}");
     }
     assert_eq!(server.post(COUNT, &message(json!({}))).await.status, 200, "counting is free");
+
+    let plan = "max_prompt_tokens = 3";
+    let server = Server::start(Setup { plan, ..Setup::saying(&["ok"]) });
+    let refusal = check(&server.post(MESSAGES, &message(json!({}))).await, 400, INVALID);
+    assert!(refusal.starts_with("prompt is too long: ") && refusal.contains("3"), "{refusal}");
 
     let plan = "max_requests_per_minute = 2";
     let server = Server::start(Setup { plan, ..Setup::saying(&["ok"]) });
