@@ -117,6 +117,11 @@ impl Choice {
         }
     }
 
+    /// The stop string that was found, whether or not the text before it could be paid for.
+    pub(super) fn stop_string(&self) -> Option<String> {
+        self.text.stop_string().map(str::to_owned)
+    }
+
     /// The parts of pieces that are paid for, and their tokens; with the first of them what was
     /// asked of the prompt.
     pub(super) fn release(&mut self, choice: usize, paid: Vec<AnswerPiece>) -> Release {

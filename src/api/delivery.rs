@@ -164,6 +164,8 @@ pub(super) const MAX_REPLAYED_CHOICES: usize = 64 - MIXED.len();
 pub(super) struct Summary {
     /// Why each choice ended.
     pub(super) finishes: Vec<Finish>,
+    /// Of each choice the stop string that ended it, as far as that is known.
+    pub(super) stop_strings: Vec<Option<String>>,
     pub(super) usage: Usage,
     /// Held until the answer is in HTTP's hands: dropped unconfirmed, a plain answer is reversed.
     pub(super) receipt: Receipt,

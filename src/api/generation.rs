@@ -449,6 +449,7 @@ impl Generation {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let reasoning_tokens = self.reasoning_tokens;
         let finishes: Vec<Finish> = choices.iter_mut().map(|choice| choice.conclude(cut)).collect();
+        let stop_strings = choices.iter().map(Choice::stop_string).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
@@ -474,7 +475,7 @@ impl Generation {
             credits_exhausted,
         };
         let (receipt, confirmed) = Receipt::new();
-        let summary = Box::new(Summary { finishes, usage, receipt });
+        let summary = Box::new(Summary { finishes, stop_strings, usage, receipt });
         let is_streamed = request.streamed;
         // The caller's next request finds the place of this one free.
         drop(request);

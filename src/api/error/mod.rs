@@ -79,8 +79,8 @@ pub enum ApiError {
     /// The account's plan does not take it now.
     #[error(transparent)]
     RateLimited(#[from] RateLimit),
-    /// There is no `Authorization` header of the right form.
-    #[error("no API key: send it as 'Authorization: Bearer KEY'")]
+    /// There is no header with a key in it.
+    #[error("no API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'")]
     MissingKey,
     /// The key or session is unknown, revoked or over.
     #[error("this API key is not valid; it may have been revoked, or have expired")]
@@ -432,6 +432,8 @@ impl IntoResponse for ApiError {
         if let Some(secs) = retry_after_secs {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
+        // For routes that write it in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

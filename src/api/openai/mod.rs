@@ -14,5 +14,9 @@ mod respond;
 mod stream;
 mod types;
 
+pub(super) use format::json_schema;
 pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};
+pub(super) use request::{
+    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, max_credits, never, refuse_unsupported,
+    require_a_token, require_places, require_room,
+};

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod anthropic;
 mod books;
 mod connections;
 mod echo;
