@@ -51,6 +51,8 @@ pub(super) struct Release {
     pub(super) reasoning_tokens: u32,
     /// One for each of the tokens, if the request asked for them.
     pub(super) logprobs: Vec<ReleasedToken>,
+    /// Of the prompt's tokens from the second on, if the request asked for them; once.
+    pub(super) prompt_logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// A token, and how likely it was.
@@ -313,6 +315,7 @@ impl Release {
         self.tokens += next.tokens;
         self.reasoning_tokens += next.reasoning_tokens;
         self.logprobs.extend(next.logprobs);
+        self.prompt_logprobs = self.prompt_logprobs.take().or(next.prompt_logprobs);
     }
 }
 

@@ -361,7 +361,7 @@ impl Generation {
 
     /// Charges and delivers the text that has been released, if there is any.
     async fn deliver(&mut self) -> Result<(), Outcome> {
-        if self.choices.iter().all(|choice| choice.pieces.is_empty()) {
+        if !self.choices.iter().any(Choice::has_news) {
             return Ok(());
         }
         // Room first, charge second: nothing is paid for that there is no room to hand over.
@@ -376,7 +376,7 @@ impl Generation {
         let mut charged = Ok(());
         let mut allowance = Allowance::left(&self.request, &self.meter);
         for (index, choice) in self.choices.iter_mut().enumerate() {
-            if choice.pieces.is_empty() {
+            if !choice.has_news() {
                 continue;
             }
             let allowed = allowance.take(&choice.pieces);
@@ -390,10 +390,12 @@ impl Generation {
             };
             let unpaid = choice.pieces.split_off(paid.pieces);
             let pieces = std::mem::replace(&mut choice.pieces, unpaid);
-            if !pieces.is_empty() {
+            if !pieces.is_empty() || choice.has_prompt_news() {
                 let release = choice.release(index, pieces);
                 self.reasoning_tokens += release.reasoning_tokens;
-                self.observer.released(&release);
+                if !release.parts.is_empty() {
+                    self.observer.released(&release);
+                }
                 releases.push(release);
             }
             if paid.exhausted {
