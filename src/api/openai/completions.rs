@@ -24,8 +24,7 @@ use super::request::{
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
 use crate::registry::LoadedModel;
-use crate::text::AnswerPart;
-use crate::text::{Specials, Tokenizer};
+use crate::text::{AnswerPart, AnswerRules, Specials, Tokenizer};
 
 /// OpenAI's default for this route.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -84,6 +83,7 @@ pub(in super::super) async fn create(
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
         constraint,
+        answers: AnswerRules::default(),
         stop: options.stop,
         stop_ids: options.stop_ids,
         max_credits: options.max_credits,
