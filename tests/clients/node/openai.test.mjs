@@ -47,7 +47,8 @@ test("a stream says what the plain answer says", async () => {
 });
 
 test("no usage anywhere unless asked for", async () => {
-  const chunks = await Array.fromAsync(await client.chat.completions.create({ ...ask, stream: true }));
+  const stream = await client.chat.completions.create({ ...ask, stream: true });
+  const chunks = await Array.fromAsync(stream);
   assert.ok(chunks.every((chunk) => chunk.choices.length === 1 && !("usage" in chunk)));
 });
 
@@ -90,7 +91,8 @@ test("completions, plain and streamed", async () => {
   const prompt = { model: MODEL, prompt: "One, two, three,", max_tokens: 8, temperature: 0 };
   const plain = await client.completions.create(prompt);
   assert.equal(plain.object, "text_completion");
-  const chunks = await Array.fromAsync(await client.completions.create({ ...prompt, stream: true }));
+  const stream = await client.completions.create({ ...prompt, stream: true });
+  const chunks = await Array.fromAsync(stream);
   const text = chunks.map((chunk) => chunk.choices[0].text).join("");
   assert.equal(text, plain.choices[0].text);
 });

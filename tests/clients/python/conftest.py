@@ -115,6 +115,18 @@ def able_model(native) -> Model:
 
 
 @pytest.fixture(scope="module")
+def token_ids(connection, native, model):
+    """Token ids of a text, which may name control tokens."""
+    url = f"{connection['origin']}/tokenize"
+
+    def tokenize(text: str) -> list[int]:
+        body = {"model": model.id, "content": text, "parse_special": True}
+        return native.post(url, cast_to=object, body=body)["tokens"]
+
+    return tokenize
+
+
+@pytest.fixture(scope="module")
 def books(native) -> Books:
     return Books(native)
 

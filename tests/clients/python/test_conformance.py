@@ -55,8 +55,8 @@ def test_provider_check(connection):
 def comply(connection, form: str, tests: list[str], *arguments: str) -> None:
     """All of `tests` pass."""
     url, key = f"{connection['origin']}/v1", connection["key"]
-    ask = ["--format", form, "-u", url, "-k", key, "-m", ABLE_MODEL, "-f", ",".join(tests), "--json"]
-    report = run("llm-comply", *ask, *arguments)
+    ask = ["--format", form, "-u", url, "-k", key, "-m", ABLE_MODEL, "-f", ",".join(tests)]
+    report = run("llm-comply", *ask, "--json", *arguments)
     assert {r["id"]: r["status"] for r in report["results"]} == dict.fromkeys(tests, "passed")
 
 
