@@ -135,6 +135,8 @@ pub struct Config {
     pub kv_memory: Option<u64>,
     /// Bytes for all loaded models; `None` is three quarters of the machine's.
     pub model_memory: Option<u64>,
+    /// How long a request waits for its model to load, or for memory to load it into.
+    pub model_wait: Duration,
     /// Whether computed prompt prefixes are kept.
     pub prefix_cache: bool,
     /// How tokens are computed ahead of being sampled.
@@ -147,6 +149,10 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// How long a client may leave a stream unread.
     pub stall_timeout: Duration,
+    /// How long a request may wait for its first token.
+    pub first_token_timeout: Duration,
+    /// How long an answer may take in all.
+    pub request_timeout: Option<Duration>,
     /// Silence before a keep-alive comment; `None` sends none.
     pub keep_alive: Option<Duration>,
     /// How long running requests may take to finish at shutdown.
@@ -261,12 +267,15 @@ impl Config {
             max_step_tokens: Some(max_step_tokens),
             kv_memory,
             model_memory,
+            model_wait_secs: Some(model_wait_secs),
             prefix_cache: Some(prefix_cache),
             speculation: Some(speculation),
             queue: Some(queue),
             max_body: Some(max_body),
             cors_origins: Some(cors_origins),
             stall_secs: Some(stall_secs),
+            first_token_secs: Some(first_token_secs),
+            request_secs: Some(request_secs),
             notice_networks: Some(notice_networks),
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
@@ -310,12 +319,15 @@ impl Config {
             max_step_tokens: max_step_tokens.get() as usize,
             kv_memory: kv_memory.map(|size| size.bytes()),
             model_memory: model_memory.map(|size| size.bytes()),
+            model_wait: Duration::from_secs(model_wait_secs.get()),
             prefix_cache,
             speculation,
             queue: queue.get() as usize,
             max_body_bytes: max_body.bytes() as usize,
             cors_origins: cors_origins.into_iter().map(|origin| origin.0).collect(),
             stall_timeout: Duration::from_secs(stall_secs.get()),
+            first_token_timeout: Duration::from_secs(first_token_secs.get()),
+            request_timeout: Some(request_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
             keep_alive: Some(keep_alive_secs.get()).filter(|s| *s > 0).map(Duration::from_secs),
             notice_networks,
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),

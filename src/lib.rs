@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod grammar;
 pub mod hub;
 pub mod ledger;
 pub mod metering;

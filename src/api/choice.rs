@@ -89,14 +89,14 @@ impl Choice {
         self.sequence.is_some()
     }
 
-    /// Why it ended; what is open or unpaid when the answer ends was cut by the balance.
-    pub(super) fn conclude(&mut self) -> Finish {
+    /// Why it ended; `cut` is what ended the answer while some of it was open or unpaid.
+    pub(super) fn conclude(&mut self, cut: Finish) -> Finish {
         if self.is_open() || !self.pieces.is_empty() {
-            self.end(Finish::OutOfCredits);
+            self.end(cut);
         }
         match self.finish {
             Some(Finish::EndOfTurn) if self.has_called => Finish::ToolCalls,
-            finish => finish.unwrap_or(Finish::OutOfCredits),
+            finish => finish.unwrap_or(cut),
         }
     }
 

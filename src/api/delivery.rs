@@ -73,18 +73,29 @@ pub(super) enum Finish {
     Length,
     /// The balance, or the key's limit, pays no more.
     OutOfCredits,
+    /// The request itself allows no more credits.
+    MaxCredits,
+    /// The answer took as long as the server lets one take.
+    Deadline,
 }
 
 impl Finish {
-    const ALL: [Self; 5] =
-        [Self::EndOfTurn, Self::StopString, Self::ToolCalls, Self::Length, Self::OutOfCredits];
+    const ALL: [Self; 7] = [
+        Self::EndOfTurn,
+        Self::StopString,
+        Self::ToolCalls,
+        Self::Length,
+        Self::OutOfCredits,
+        Self::MaxCredits,
+        Self::Deadline,
+    ];
 
     /// OpenAI's word.
     pub(super) fn wire(self) -> &'static str {
         match self {
             Self::EndOfTurn | Self::StopString => "stop",
             Self::ToolCalls => "tool_calls",
-            Self::Length | Self::OutOfCredits => "length",
+            Self::Length | Self::OutOfCredits | Self::MaxCredits | Self::Deadline => "length",
         }
     }
 
@@ -96,6 +107,8 @@ impl Finish {
             Self::ToolCalls => "tool_calls",
             Self::Length => "length",
             Self::OutOfCredits => "out_of_credits",
+            Self::MaxCredits => "max_credits",
+            Self::Deadline => "deadline",
         }
     }
 
@@ -107,6 +120,8 @@ impl Finish {
             Self::ToolCalls => 'f',
             Self::Length => 'l',
             Self::OutOfCredits => 'c',
+            Self::MaxCredits => 'm',
+            Self::Deadline => 'd',
         }
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::AppState;
 use super::auth::Caller;
 use super::choice::{Choice, Fault, next_event, take_ready};
+use super::deadline::{Deadline, Late};
 use super::delivery::{
     Admitted, Deliveries, Delivery, Finish, Gone, Outlet, Receipt, Summary, Usage,
 };
@@ -24,11 +25,12 @@ use super::limits::{Admission, RateLimit};
 use super::observe::Observer;
 use super::replay;
 use super::unsettled::Unsettled;
-use crate::engine::{SamplingParams, SequenceRequest};
+use crate::config::Config;
+use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
-use crate::text::AnswerStream;
+use crate::text::{AnswerPiece, AnswerStream};
 
 /// What to generate, for whom.
 #[derive(Debug)]
@@ -44,8 +46,14 @@ pub(super) struct GenerationRequest {
     /// `None`: as many as the context holds.
     pub(super) max_tokens: Option<usize>,
     pub(super) sampling: SamplingParams,
+    /// What every answer keeps to, at its beginning.
+    pub(super) constraint: Option<Box<dyn Constraint>>,
     /// Strings that end an answer and are not part of it.
     pub(super) stop: Vec<String>,
+    /// Ids that end an answer, besides those that end the model's turn.
+    pub(super) stop_ids: Vec<u32>,
+    /// Credits that all answers together may cost; they pay for one token at least.
+    pub(super) max_credits: Option<i64>,
     /// Whether text goes out while it is generated.
     pub(super) streamed: bool,
     pub(super) idempotency_key: Option<String>,
@@ -91,6 +99,7 @@ async fn run(
     running: Running,
     observer: Observer,
 ) {
+    let deadline = Deadline::new(&state.config);
     let refused = match begin(&state, &request).await {
         Ok((meter, choices)) => {
             let created = state.now_secs();
@@ -105,6 +114,8 @@ async fn run(
                 created,
                 unsettled,
                 reasoning_tokens: 0,
+                deadline,
+                config: state.config.clone(),
             };
             return generation.run().await;
         }
@@ -195,7 +206,8 @@ pub(super) fn context_length(model: &LoadedModel) -> usize {
 /// Hands all sequences to the engine, or none.
 fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
     let model = &request.model;
-    let stop_ids: Arc<[u32]> = model.tokenizer.end_of_turn().into();
+    let stop_ids = model.tokenizer.end_of_turn().iter().chain(&request.stop_ids);
+    let stop_ids: Arc<[u32]> = stop_ids.copied().collect();
     let mut choices = Vec::with_capacity(request.num_choices());
     for prompt in &request.prompts {
         for _ in 0..request.choices_per_prompt {
@@ -209,6 +221,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
                 max_tokens: request.max_tokens.unwrap_or(room).min(room),
                 stop_ids: stop_ids.clone(),
                 sampling,
+                constraint: request.constraint.clone(),
             })?;
             choices.push(Choice::new(sequence, request.answer_stream()));
         }
@@ -232,13 +245,36 @@ impl GenerationRequest {
     }
 }
 
+/// Tokens that the request's own bound on credits still allows.
+#[derive(Debug)]
+struct Allowance(Option<i64>);
+
+impl Allowance {
+    fn left(request: &GenerationRequest, meter: &Meter) -> Self {
+        let price = price(&request.model).credits_per_token;
+        Self(request.max_credits.map(|max| max / price - i64::from(meter.tokens())))
+    }
+
+    /// How many of `pieces` it allows, first to last, which it then does not allow again.
+    fn take(&mut self, pieces: &[AnswerPiece]) -> usize {
+        let Some(left) = &mut self.0 else { return pieces.len() };
+        let fits = |piece: &&AnswerPiece| {
+            let tokens = piece.ids.len() as i64;
+            let is_allowed = tokens <= *left;
+            *left -= if is_allowed { tokens } else { 0 };
+            is_allowed
+        };
+        pieces.iter().take_while(fits).count()
+    }
+}
+
 /// Why a generation is over.
 #[derive(Debug)]
 enum Outcome {
     /// Every choice has ended and all its text is delivered.
     Complete,
-    /// There is text that the caller can not pay for.
-    OutOfCredits,
+    /// There is text that does not go out: the reason is its finish.
+    Cut(Finish),
     /// The caller hung up, or stopped reading.
     CallerGone,
     /// The server is stopping.
@@ -275,6 +311,8 @@ struct Generation {
     unsettled: Unsettled,
     /// Output tokens so far that are reasoning.
     reasoning_tokens: u32,
+    deadline: Deadline,
+    config: Arc<Config>,
 }
 
 impl Generation {
@@ -300,6 +338,7 @@ impl Generation {
                 biased;
                 () = self.outlet.gone() => return Err(Outcome::CallerGone),
                 () = self.running.stopping() => return Err(Outcome::Stopped),
+                late = self.deadline.passed() => return Err(self.late(late)),
                 event = next_event(&mut self.choices) => event,
             };
             let taken = self.choices[index].take(event);
@@ -308,6 +347,16 @@ impl Generation {
             taken?;
         }
         Ok(())
+    }
+
+    fn late(&self, late: Late) -> Outcome {
+        match late {
+            Late::FirstToken => {
+                let max_secs = self.config.first_token_timeout.as_secs();
+                Outcome::Failed(ApiError::TooBusy { max_secs })
+            }
+            Late::Answer => Outcome::Cut(Finish::Deadline),
+        }
     }
 
     /// Charges and delivers the text that has been released, if there is any.
@@ -325,11 +374,13 @@ impl Generation {
         let taken = take_ready(&mut self.choices);
         let mut releases = Vec::new();
         let mut charged = Ok(());
+        let mut allowance = Allowance::left(&self.request, &self.meter);
         for (index, choice) in self.choices.iter_mut().enumerate() {
             if choice.pieces.is_empty() {
                 continue;
             }
-            let pieces = choice.pieces.iter().map(|piece| piece.ids.as_slice());
+            let allowed = allowance.take(&choice.pieces);
+            let pieces = choice.pieces[..allowed].iter().map(|piece| piece.ids.as_slice());
             let paid = match self.meter.charge(index as u32, pieces).await {
                 Ok(paid) => paid,
                 Err(error) => {
@@ -346,11 +397,16 @@ impl Generation {
                 releases.push(release);
             }
             if paid.exhausted {
-                charged = Err(Outcome::OutOfCredits);
+                charged = Err(Outcome::Cut(Finish::OutOfCredits));
+                break;
+            }
+            if !choice.pieces.is_empty() {
+                charged = Err(Outcome::Cut(Finish::MaxCredits));
                 break;
             }
         }
         if !releases.is_empty() {
+            self.deadline.begun();
             room.send(Delivery::Released(releases));
         }
         charged?;
@@ -360,7 +416,9 @@ impl Generation {
     /// The one exit: ends the sequences, settles the meter, and tells the caller.
     async fn finish(self, outcome: Outcome) {
         match outcome {
-            Outcome::Complete | Outcome::OutOfCredits => self.conclude().await,
+            // Whatever is open then, there is none.
+            Outcome::Complete => self.conclude(Finish::Length).await,
+            Outcome::Cut(finish) => self.conclude(finish).await,
             Outcome::CallerGone => self.abandon("disconnect", None).await,
             Outcome::Stopped => self.abandon("shutdown", Some(ApiError::ShuttingDown)).await,
             Outcome::Failed(error) => self.abandon("error", Some(error)).await,
@@ -385,10 +443,10 @@ impl Generation {
     }
 
     /// The end of an answer.
-    async fn conclude(self) {
+    async fn conclude(self, cut: Finish) {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let reasoning_tokens = self.reasoning_tokens;
-        let finishes: Vec<Finish> = choices.iter_mut().map(Choice::conclude).collect();
+        let finishes: Vec<Finish> = choices.iter_mut().map(|choice| choice.conclude(cut)).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();

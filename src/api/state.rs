@@ -25,9 +25,6 @@ use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
 use crate::telemetry::Metrics;
 
-/// A caller waits this long for a model that loads; then it is told to come again.
-const MAX_LOAD_WAIT: Duration = Duration::from_secs(30);
-
 /// How long a team's server may take for a notice.
 pub const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,6 +62,8 @@ pub struct AppState {
     pub(super) notice_counts: Arc<NoticeCounts>,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
+    /// Bounds how many requests wait for a model that is not in memory.
+    load_places: Arc<Semaphore>,
     /// Bounds how many long texts are tokenized at once.
     text_turns: Arc<Semaphore>,
     /// Bounds how many providers are asked at once.
@@ -90,7 +89,6 @@ impl AppState {
             outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
             notice_counts: Arc::default(),
             started_secs: clock.now_ms() / 1000,
-            config,
             registry,
             ledger,
             clock,
@@ -101,10 +99,12 @@ impl AppState {
             passwords: Passwords::default(),
             sign_ins: SignIns::default(),
             unsettled: Unsettled::default(),
+            load_places: Arc::new(Semaphore::new(config.queue)),
             text_turns: Arc::new(Semaphore::new(turns)),
             provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),
             voucher_tries: Tries::new("wrong vouchers"),
             order_tries: Tries::new("orders"),
+            config,
         }
     }
 
@@ -151,8 +151,14 @@ impl AppState {
 
     /// The model that answers to `name`, loaded if need be.
     pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
+        if let Some(model) = self.registry.get_loaded(name) {
+            return Ok(model);
+        }
+        // Whoever waits holds a request in memory: as many as wait for a model that is there.
+        let full = |_| ApiError::QueueFull { max_waiting: self.config.queue };
+        let _place = self.load_places.try_acquire().map_err(full)?;
         // A load that has begun goes on without its caller; one that waits its turn does not.
-        match timeout(MAX_LOAD_WAIT, self.registry.get(name)).await {
+        match timeout(self.config.model_wait, self.registry.get(name)).await {
             Ok(model) => Ok(model?),
             Err(_elapsed) => Err(ApiError::ModelLoading(name.to_owned())),
         }
@@ -168,6 +174,14 @@ impl AppState {
         if bytes <= SHORT_TEXT_BYTES {
             return Ok(work());
         }
+        self.slow_text_work(work).await
+    }
+
+    /// Does work on text that takes long however short the text is.
+    pub(super) async fn slow_text_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let turn = self.text_turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
         let work = move || {

@@ -64,6 +64,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_MODEL_MEMORY", value_name = "SIZE")]
     pub model_memory: Option<Size<{ 16 * MIB }, { 64 * TIB }>>,
 
+    /// Seconds that a request waits for its model to load, or for others to leave memory to it
+    /// [default: 30]
+    #[arg(long, env = "MIZAN_MODEL_WAIT_SECS", value_name = "SECONDS")]
+    pub model_wait_secs: Option<Number<0, 3_600>>,
+
     /// Keep computed prompt prefixes for reuse [default: true]
     #[arg(long, env = "MIZAN_PREFIX_CACHE", value_name = "true|false")]
     pub prefix_cache: Option<bool>,
@@ -89,6 +94,16 @@ pub struct ServerSettings {
     /// Seconds a client may leave a stream unread before it counts as gone [default: 30]
     #[arg(long, env = "MIZAN_STALL_SECS", value_name = "SECONDS")]
     pub stall_secs: Option<Number<1, 3_600>>,
+
+    /// Seconds that a request may wait for its first token; then it is refused with 503, and costs
+    /// nothing [default: 600]
+    #[arg(long, env = "MIZAN_FIRST_TOKEN_SECS", value_name = "SECONDS")]
+    pub first_token_secs: Option<Number<1, 86_400>>,
+
+    /// Seconds that an answer may take in all; then it ends with finish_reason "length"; 0 for any
+    /// [default: 3600]
+    #[arg(long, env = "MIZAN_REQUEST_SECS", value_name = "SECONDS")]
+    pub request_secs: Option<Number<0, 86_400>>,
 
     /// Seconds of silence before a stream is sent a keep-alive comment; 0 for never
     /// [default: 15]
@@ -133,12 +148,15 @@ impl ServerSettings {
             max_step_tokens: Some(const { Number::of(512) }),
             kv_memory: None,
             model_memory: None,
+            model_wait_secs: Some(const { Number::of(30) }),
             prefix_cache: Some(true),
             speculation: Some(Speculation::PromptLookup),
             queue: Some(const { Number::of(256) }),
             max_body: Some(const { Size::of(8 * MIB) }),
             cors_origins: Some(Vec::new()),
             stall_secs: Some(const { Number::of(30) }),
+            first_token_secs: Some(const { Number::of(600) }),
+            request_secs: Some(const { Number::of(3_600) }),
             notice_networks: Some(NoticeNetworks::Private),
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
@@ -162,12 +180,15 @@ impl ServerSettings {
             max_step_tokens: self.max_step_tokens.or(lower.max_step_tokens),
             kv_memory: self.kv_memory.or(lower.kv_memory),
             model_memory: self.model_memory.or(lower.model_memory),
+            model_wait_secs: self.model_wait_secs.or(lower.model_wait_secs),
             prefix_cache: self.prefix_cache.or(lower.prefix_cache),
             speculation: self.speculation.or(lower.speculation),
             queue: self.queue.or(lower.queue),
             max_body: self.max_body.or(lower.max_body),
             cors_origins: self.cors_origins.or(lower.cors_origins),
             stall_secs: self.stall_secs.or(lower.stall_secs),
+            first_token_secs: self.first_token_secs.or(lower.first_token_secs),
+            request_secs: self.request_secs.or(lower.request_secs),
             notice_networks: self.notice_networks.or(lower.notice_networks),
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),

@@ -14,6 +14,7 @@
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 
 pub mod block_manager;
+mod constraint;
 pub mod lanes;
 mod prefix_cache;
 mod request;
@@ -36,6 +37,7 @@ use std::thread::{self, JoinHandle, Thread};
 
 use crate::model::{BLOCK_SIZE, Decoder, DecoderShape};
 
+pub use constraint::{Allowed, Constraint, ConstraintError, Progress};
 pub use request::{
     Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,
 };

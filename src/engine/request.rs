@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::constraint::Constraint;
+
 /// One stream of token ids to generate.
 #[derive(Clone, Debug)]
 pub struct SequenceRequest {
@@ -18,12 +20,15 @@ pub struct SequenceRequest {
     pub stop_ids: Arc<[u32]>,
     /// How to choose among the model's predictions.
     pub sampling: SamplingParams,
+    /// Decides what may be said, at its beginning; `None` allows everything.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 /// How a token is chosen from the logits; the default is plain greedy.
 ///
 /// Applied in vLLM's order: stop ids masked, `logit_bias`, repetition, frequency and presence
-/// penalty, then `temperature`, `min_p`, `top_k`, `top_p`. Definitions are OpenAI's and vLLM's.
+/// penalty, the constraint's mask, then `temperature`, `min_p`, `top_k`, `top_p`. Definitions are
+/// OpenAI's and vLLM's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingParams {
     /// 0 is greedy: the highest logit, the lowest id among equals.
@@ -48,7 +53,8 @@ pub struct SamplingParams {
     pub logit_bias: Vec<(u32, f32)>,
     /// `Some(n)`: each token carries its log probability and those of the n most likely ids.
     pub top_logprobs: Option<usize>,
-    /// Stop ids are never sampled: the sequence runs to its length.
+    /// Stop ids are never sampled: the sequence runs to its length, or until its constraint can
+    /// only end.
     pub ignore_stop_ids: bool,
     /// Stop ids are not sampled before this many ids were.
     pub min_tokens: usize,
@@ -176,12 +182,12 @@ pub struct TokenLogprobs {
 /// Why a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// A stop id was sampled.
+    /// A stop id was sampled, or the constraint's output is complete.
     Stop,
     /// `max_tokens` were sampled, or the context is full.
     Length,
     /// The engine was stopped.
     Aborted,
-    /// The model failed on this sequence's batch; the engine's log says why.
+    /// The model failed on this sequence's batch, or its constraint did; the engine's log says why.
     Failed,
 }

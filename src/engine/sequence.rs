@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::block_manager::BlockTable;
+use super::constraint::{Constraint, ConstraintError, Next, Progress, constrain};
 use super::request::{FinishReason, SampledToken, SequenceRequest};
 use super::sampler::{SampleError, SamplerState};
 use super::speculate::PromptLookup;
@@ -37,6 +38,7 @@ pub(super) struct Sequence {
     /// them again after a preemption is no service.
     pub(super) served: usize,
     pub(super) sampling: SamplerState,
+    constraint: Option<Box<dyn Constraint>>,
     pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
@@ -47,9 +49,13 @@ pub(super) struct Sequence {
 impl Sequence {
     /// `max_len`: ids that it may grow to, prompt included.
     pub(super) fn new(id: u64, request: SequenceRequest, max_len: usize, outlet: Outlet) -> Self {
-        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling } = request;
+        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling, mut constraint } =
+            request;
         let prompt_len = prompt.len();
         let sampling = SamplerState::new(sampling, stop_ids, &prompt);
+        if let Some(constraint) = &mut constraint {
+            constraint.prepare();
+        }
         Self {
             id,
             lane,
@@ -60,6 +66,7 @@ impl Sequence {
             computed: 0,
             served: 0,
             sampling,
+            constraint,
             lookup: PromptLookup::default(),
             ending: None,
             outlet,
@@ -119,7 +126,7 @@ impl Sequence {
         mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
     ) -> Advance {
         let mut advance = Advance::default();
-        loop {
+        while self.may_sample() {
             let token = match sample(advance.num_accepted, &self.sampling) {
                 Ok(token) => token,
                 Err(error) => {
@@ -140,6 +147,9 @@ impl Sequence {
             advance.num_accepted += 1;
             self.computed += 1;
         }
+        if let (Some(constraint), None) = (&mut self.constraint, self.ending) {
+            constraint.prepare();
+        }
         self.lookup.settle(advance.num_accepted, self.ids.len());
         advance
     }
@@ -150,13 +160,45 @@ impl Sequence {
             self.ending = Some(FinishReason::Stop);
             return false;
         }
+        let progress = match &mut self.constraint {
+            Some(constraint) => constraint.accept(token.id),
+            None => Ok(Progress::Open),
+        };
+        match progress {
+            Ok(Progress::Open) => {}
+            Ok(Progress::Complete) => self.ending = Some(FinishReason::Stop),
+            Err(error) => {
+                self.fail_by(&error);
+                return false;
+            }
+        }
         self.ids.push(token.id);
         self.sampling.push(token.id);
-        if self.ids.len() == self.max_len {
+        if self.ids.len() == self.max_len && self.ending.is_none() {
             self.ending = Some(FinishReason::Length);
         }
         self.outlet.send(token);
         true
+    }
+
+    /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
+    /// there is none.
+    fn may_sample(&mut self) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        let Some(constraint) = &mut self.constraint else { return true };
+        match constrain(&mut **constraint, &mut self.sampling) {
+            Ok(Next::Sample) => return true,
+            Ok(Next::End) => self.ending = Some(FinishReason::Stop),
+            Err(error) => self.fail_by(&error),
+        }
+        false
+    }
+
+    fn fail_by(&mut self, error: &ConstraintError) {
+        tracing::error!(sequence = self.id, %error, "the constraint failed");
+        self.ending = Some(FinishReason::Failed);
     }
 }
 

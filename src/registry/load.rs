@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::catalog::ModelEntry;
 use crate::config::{Config, Speculation};
 use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
+use crate::grammar::Environment;
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
 use crate::model::{
@@ -134,6 +135,7 @@ impl Plan {
             num_blocks,
             threads: config.threads,
         };
+        let vocab_size = model.config.vocab_size;
         let decoder = decoder(Arc::new(model), context_length, limits)?;
         let engine = Engine::start(
             decoder,
@@ -149,6 +151,7 @@ impl Plan {
         )?;
         let tier = config.catalog.tier_of(&entry);
         let tokenizer = Arc::new(tokenizer);
+        let grammar = Environment::new(Arc::clone(&tokenizer), vocab_size);
         let digest = files.digest;
         let loaded_at = unix_seconds();
         Ok(LoadedModel {
@@ -157,6 +160,7 @@ impl Plan {
             digest,
             engine,
             tokenizer,
+            grammar,
             chat_template,
             context_length,
             memory,

@@ -12,17 +12,21 @@ mod vocabulary;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::catalog::{ModelEntry, Tier};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::grammar::Environment;
 use crate::hub::{Hub, HubError};
 use crate::model::ModelError;
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
 pub use load::{DecoderLimits, open_decoder, open_tokenizer};
 pub use vocabulary::vocabulary;
+
+/// Between two looks whether a model that is in use has been let go of: nobody tells.
+const ROOM_POLL: Duration = Duration::from_millis(20);
 
 /// A model in memory, with everything a request needs of it.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub struct LoadedModel {
     pub engine: Engine,
     /// Its strings and ids.
     pub tokenizer: Arc<Tokenizer>,
+    /// What grammars for its output are compiled with.
+    pub grammar: Environment,
     /// How messages become a prompt; `None` for a base model without a template.
     pub chat_template: Option<ChatTemplate>,
     /// Positions that a prompt and its answer have together.
@@ -172,6 +178,11 @@ impl Registry {
         self.lock().values().map(|slot| Arc::clone(&slot.model)).collect()
     }
 
+    /// The model that answers to `name`, if it is in memory.
+    pub fn get_loaded(&self, name: &str) -> Option<Arc<LoadedModel>> {
+        self.ready(&self.find(name)?.id)
+    }
+
     /// The model that answers to `name`, an id or an alias; loads it if need be.
     pub async fn get(self: &Arc<Self>, name: &str) -> Result<Arc<LoadedModel>, RegistryError> {
         let entry = self.find(name).ok_or_else(|| RegistryError::UnknownModel(name.to_owned()))?;
@@ -224,7 +235,7 @@ impl Registry {
             .map_err(|error| failed(error.into()))?
             .ok_or_else(|| RegistryError::NotFetched(id.clone()))?;
         let plan = load::Plan::new(entry, files, &self.config).map_err(failed)?;
-        self.make_room(&id, plan.memory())?;
+        self.wait_for_room(&id, plan.memory())?;
         let model = plan.load(&self.config).map_err(failed)?;
         tracing::info!(
             model = %id,
@@ -234,6 +245,22 @@ impl Registry {
             "loaded"
         );
         Ok(self.insert(model))
+    }
+
+    /// Makes room, or waits until those who use other models let go of enough.
+    fn wait_for_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
+        let deadline = Instant::now() + self.config.model_wait;
+        loop {
+            match self.make_room(id, needed) {
+                // Waiting helps only if others are in the way.
+                Err(RegistryError::OutOfMemory { .. })
+                    if needed <= self.budget && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(ROOM_POLL);
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Puts unused models out, least recently used first, until `needed` more bytes fit.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags};
@@ -39,7 +40,8 @@ async fn a_model_is_loaded_once_and_the_least_recently_used_leaves() {
     let folder = TempDir::new().expect("a folder");
     let file = models::path("smollm2-135m-instruct");
     // Each takes about 98 MB of weights and 16 MiB for keys and values: two fit, three do not.
-    let server = "model_memory = \"256MiB\"\nkv_memory = \"16MiB\"\nthreads = 1\nmax_batch = 2";
+    let server = "model_memory = \"256MiB\"\nkv_memory = \"16MiB\"\nthreads = 1\nmax_batch = 2\n\
+                  model_wait_secs = 1";
     let files = [("a", file.as_path()), ("b", &file), ("c", &file)];
     let registry = Arc::new(Registry::new(config(folder.path(), server, &files)));
 
@@ -62,8 +64,19 @@ async fn a_model_is_loaded_once_and_the_least_recently_used_leaves() {
         Err(RegistryError::OutOfMemory { id, .. }) => assert_eq!(id, "b"),
         other => panic!("both others are in use, and got {other:?}"),
     }
-    drop((a, c));
-    registry.get("b").await.expect("now there is room");
+    // Whoever waits gets the room that another leaves.
+    let waiting = tokio::spawn({
+        let registry = Arc::clone(&registry);
+        async move { registry.get("b").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished(), "both others are in use, and a second is not over");
+    drop(a);
+    waiting.await.expect("no panic").expect("now there is room");
+    let mut here: Vec<String> = registry.loaded().iter().map(|m| m.entry.id.clone()).collect();
+    here.sort();
+    assert_eq!(here, ["b", "c"]);
+    drop(c);
 }
 
 #[tokio::test]
@@ -87,7 +100,7 @@ async fn what_cannot_be_loaded_says_why() {
 
 /// A folder as Hugging Face's library writes it: tiny random weights, and a vocabulary of a few
 /// letters.
-fn write_folder(folder: &Path, settings: &Value) {
+pub(crate) fn write_folder(folder: &Path, settings: &Value) {
     tiny_models::llama().write_folder(folder, 1);
     let tokenizer = json!({
         "added_tokens": [{ "id": 0, "content": "<|end|>", "special": true }],

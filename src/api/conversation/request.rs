@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use super::super::AppState;
 use super::super::auth::Caller;
 use super::super::error::ApiError;
+use super::super::format::Format;
 use super::super::generation::{self, GenerationRequest, Started};
 use super::super::limits::Admission;
-use super::super::openai::{require_places, require_room};
+use super::super::openai::{require_a_token, require_places, require_room};
 use super::super::sampling::SamplingFields;
 use super::tools::ToolUse;
 use crate::registry::LoadedModel;
@@ -28,8 +29,14 @@ pub(in super::super) struct ChatRequest {
     pub(in super::super) sampling: SamplingFields,
     /// How many alternatives each token is told with; `None`: no log probabilities.
     pub(in super::super) top_logprobs: Option<usize>,
+    /// What the answers have to look like.
+    pub(in super::super) format: Option<Format>,
     /// Strings that end an answer and are not part of it.
     pub(in super::super) stop: Vec<String>,
+    /// Ids that end an answer, besides those that end the model's turn.
+    pub(in super::super) stop_ids: Vec<u32>,
+    /// Credits that all answers together may cost.
+    pub(in super::super) max_credits: Option<i64>,
     pub(in super::super) streamed: bool,
     pub(in super::super) idempotency_key: Option<String>,
     pub(in super::super) body_sha256: [u8; 32],
@@ -44,6 +51,8 @@ pub(in super::super) struct Prompt {
     pub(in super::super) tools: ToolUse,
     /// Whether the model should reason first; `None`: its own default.
     pub(in super::super) enable_thinking: Option<bool>,
+    /// Whether the last message is the assistant's own, to be gone on with.
+    pub(in super::super) continues: bool,
     /// Further variables of the template.
     pub(in super::super) variables: Map<String, Value>,
     /// Length of the whole body, any field of which a template may write out.
@@ -59,12 +68,17 @@ pub(in super::super) async fn start(
 ) -> Result<Started, ApiError> {
     let model = state.model(&request.model).await?;
     require_places(&model, request.n)?;
+    require_a_token(&model, request.max_credits)?;
     let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
     let field = request.prompt.field;
     let ids = encode(state, &model, request.prompt).await?;
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
+    let constraint = match request.format {
+        Some(format) => Some(format.compile(state, &model).await?),
+        None => None,
+    };
     let request = GenerationRequest {
         model,
         caller,
@@ -73,7 +87,10 @@ pub(in super::super) async fn start(
         choices_per_prompt: request.n,
         max_tokens: request.max_tokens,
         sampling,
+        constraint,
         stop: request.stop,
+        stop_ids: request.stop_ids,
+        max_credits: request.max_credits,
         streamed: request.streamed,
         idempotency_key: request.idempotency_key,
         body_sha256: request.body_sha256,
@@ -115,7 +132,8 @@ impl Prompt {
             return Err(ApiError::field("model", message));
         };
         let options = TemplateOptions {
-            add_generation_prompt: true,
+            add_generation_prompt: !self.continues,
+            continues_last: self.continues,
             now,
             enable_thinking: self.enable_thinking,
             variables: self.variables.clone(),

@@ -217,6 +217,12 @@ pub enum ApiError {
         /// The bound.
         max_waiting: usize,
     },
+    /// The request was not begun in time.
+    #[error("the server is too busy to begin within {max_secs} seconds; try again shortly")]
+    TooBusy {
+        /// The bound.
+        max_secs: u64,
+    },
     /// The model is being read into memory.
     #[error("the model '{0}' is loading; try again shortly")]
     ModelLoading(String),
@@ -370,6 +376,7 @@ impl ApiError {
             Self::EngineFailed => Shape::failed(),
             Self::Internal => Shape::failed(),
             Self::QueueFull { .. } => Shape::unavailable("queue_full", 2),
+            Self::TooBusy { .. } => Shape::unavailable("too_busy", 10),
             Self::ModelLoading(_) => Shape::unavailable("model_loading", 5),
             Self::ModelUnavailable { .. } => Shape::unavailable("model_unavailable", 60),
             Self::LedgerUnavailable => Shape::unavailable("ledger_unavailable", 10),

@@ -79,6 +79,7 @@ fn every_error_has_openais_shape() {
     check(EngineFailed, 500, "server_error", None, None);
     check(Internal, 500, "server_error", None, None);
     check(QueueFull { max_waiting: 1 }, 503, "server_error", Some("queue_full"), None);
+    check(TooBusy { max_secs: 1 }, 503, "server_error", Some("too_busy"), None);
     let loading = ModelLoading("m".to_owned());
     check(loading, 503, "server_error", Some("model_loading"), None);
     check(unavailable, 503, "server_error", Some("model_unavailable"), None);

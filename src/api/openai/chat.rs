@@ -15,6 +15,7 @@ use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::fields::Fields;
 use super::super::limits::Admission;
+use super::format::format_of;
 use super::messages::prompt_of;
 use super::request::{Options, Unsupported, idempotency_key, is_empty, never, refuse_unsupported};
 use super::respond::{Wire, respond};
@@ -28,7 +29,6 @@ use crate::text::{AnswerPart, Tokenizer, Turn};
 const UNSUPPORTED: &[Unsupported] = &[
     ("functions", is_empty),
     ("function_call", |choice| choice == "none" || choice == "auto"),
-    ("response_format", |format| format["type"] == "text"),
     ("modalities", |modalities| *modalities == serde_json::json!(["text"])),
     ("audio", never),
     ("web_search_options", never),
@@ -51,9 +51,12 @@ pub(in super::super) async fn create(
         top_logprobs: top_logprobs(&fields)?,
         idempotency_key: idempotency_key(&headers, options.n)?,
         model: options.model,
+        format: format_of(&fields)?,
         n: options.n,
         sampling: options.sampling,
         stop: options.stop,
+        stop_ids: options.stop_ids,
+        max_credits: options.max_credits,
         streamed: options.stream.is_some(),
         body_sha256: body.sha256,
     };

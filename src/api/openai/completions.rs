@@ -16,9 +16,10 @@ use super::super::error::ApiError;
 use super::super::fields::{Fields, token_id, wrong};
 use super::super::generation::{self, GenerationRequest};
 use super::super::limits::Admission;
+use super::format::format_of;
 use super::request::{
     MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
-    require_places, require_room,
+    require_a_token, require_places, require_room,
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
@@ -30,11 +31,7 @@ use crate::text::{Specials, Tokenizer};
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
-const UNSUPPORTED: &[Unsupported] = &[
-    ("suffix", is_empty),
-    ("echo", |echo| echo == false),
-    ("response_format", |format| format["type"] == "text"),
-];
+const UNSUPPORTED: &[Unsupported] = &[("suffix", is_empty), ("echo", |echo| echo == false)];
 
 /// `POST /v1/completions`
 pub(in super::super) async fn create(
@@ -57,16 +54,22 @@ pub(in super::super) async fn create(
     refuse_best_of(&fields, options.n)?;
     let max_tokens = fields.count("max_tokens", 1..=i64::MAX as usize)?;
     let top_logprobs = fields.count("logprobs", 0..=5)?;
+    let format = format_of(&fields)?;
     let idempotency_key = idempotency_key(&headers, num_choices)?;
 
     let model = state.model(&options.model).await?;
     require_places(&model, num_choices)?;
+    require_a_token(&model, options.max_credits)?;
     let sampling = options.sampling.resolve(&model, top_logprobs)?;
     let prompts = encode(&state, &model, prompts).await?;
     for prompt in &prompts {
         require_room(&model, "prompt", prompt.len())?;
     }
     admission.check_prompts("prompt", &prompts)?;
+    let constraint = match format {
+        Some(format) => Some(format.compile(&state, &model).await?),
+        None => None,
+    };
     let wire = CompletionWire {
         tokenizer: model.tokenizer.clone(),
         has_logprobs: top_logprobs.is_some(),
@@ -80,7 +83,10 @@ pub(in super::super) async fn create(
         choices_per_prompt: options.n,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
+        constraint,
         stop: options.stop,
+        stop_ids: options.stop_ids,
+        max_credits: options.max_credits,
         streamed: options.stream.is_some(),
         idempotency_key,
         body_sha256: body.sha256,

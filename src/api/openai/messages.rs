@@ -27,7 +27,29 @@ pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<P
     let variables = variables.map(|fields| fields.object().clone()).unwrap_or_default();
     let enable_thinking = variables.get("enable_thinking").and_then(Value::as_bool);
     let tools = tools_of(fields)?;
-    Ok(Prompt { messages, field: "messages", tools, enable_thinking, variables, bytes })
+    let continues = continues(fields, &messages)?;
+    Ok(Prompt { messages, field: "messages", tools, enable_thinking, continues, variables, bytes })
+}
+
+/// Whether the answer goes on with the last message: if that is the assistant's text, unless the
+/// request says otherwise by vLLM's `continue_final_message` and `add_generation_prompt`.
+fn continues(fields: &Fields<'_>, messages: &[ChatMessage]) -> Result<bool, ApiError> {
+    let wanted = fields.boolean("continue_final_message")?;
+    let has_prompt = fields.boolean("add_generation_prompt")?;
+    if wanted == Some(true) && has_prompt == Some(true) {
+        let message = "'continue_final_message' and 'add_generation_prompt' contradict each other";
+        return Err(fields.refuse("continue_final_message", message));
+    }
+    let can = messages.last().is_some_and(|last| {
+        last.role == "assistant"
+            && last.content.as_deref().is_some_and(|text| !text.is_empty())
+            && !last.extra.contains_key("tool_calls")
+    });
+    if wanted == Some(true) && !can {
+        let message = "'continue_final_message' needs an assistant's text as the last message";
+        return Err(fields.refuse("continue_final_message", message));
+    }
+    Ok(can && wanted != Some(false) && has_prompt != Some(true))
 }
 
 fn message_of(fields: &Fields<'_>) -> Result<ChatMessage, ApiError> {

@@ -4,6 +4,7 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+mod format;
 mod messages;
 pub(super) mod models;
 mod request;
@@ -12,4 +13,4 @@ mod stream;
 mod types;
 
 pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_places, require_room};
+pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};

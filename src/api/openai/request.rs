@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::super::delivery::MAX_REPLAYED_CHOICES;
 use super::super::error::ApiError;
-use super::super::fields::{Fields, wrong};
-use super::super::generation::context_length;
+use super::super::fields::{Fields, token_id, wrong};
+use super::super::generation::{context_length, price};
 use super::super::sampling::SamplingFields;
 use crate::registry::LoadedModel;
 
@@ -20,6 +20,9 @@ pub(super) const MAX_CHOICES: usize = 128;
 /// Stop strings of one request, and their length, at most.
 const MAX_STOPS: usize = 4;
 const MAX_STOP_BYTES: usize = 1_000;
+
+/// Ids that may end an answer, at most.
+const MAX_STOP_IDS: usize = 128;
 
 const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
@@ -32,6 +35,8 @@ pub(super) struct Options {
     /// Answers to each prompt.
     pub(super) n: usize,
     pub(super) stop: Vec<String>,
+    pub(super) stop_ids: Vec<u32>,
+    pub(super) max_credits: Option<i64>,
     pub(super) sampling: SamplingFields,
 }
 
@@ -52,6 +57,8 @@ impl Options {
             stream: stream_options(fields)?,
             n: fields.count("n", 1..=MAX_CHOICES)?.unwrap_or(1),
             stop: stop_strings(fields)?,
+            stop_ids: stop_token_ids(fields)?,
+            max_credits: max_credits(fields)?,
             sampling: SamplingFields::read(fields)?,
         })
     }
@@ -99,6 +106,41 @@ fn stop_strings(fields: &Fields<'_>) -> Result<Vec<String>, ApiError> {
         }
     }
     Ok(strings)
+}
+
+/// `stop_token_ids`: ids that end an answer and are not part of it.
+fn stop_token_ids(fields: &Fields<'_>) -> Result<Vec<u32>, ApiError> {
+    let list = fields.array("stop_token_ids")?.map_or(&[][..], Vec::as_slice);
+    if list.len() > MAX_STOP_IDS {
+        let message =
+            format!("'stop_token_ids' has {} ids and may have {MAX_STOP_IDS}", list.len());
+        return Err(fields.refuse("stop_token_ids", message));
+    }
+    let id_of = |id: &Value| token_id(id).ok_or_else(|| wrong("stop_token_ids", "token ids", id));
+    list.iter().map(id_of).collect()
+}
+
+/// `max_credits`: what the whole request may cost.
+pub(in super::super) fn max_credits(fields: &Fields<'_>) -> Result<Option<i64>, ApiError> {
+    fields.integer("max_credits", 1..=i64::MAX)
+}
+
+/// Refuses a bound on credits that does not pay for one token.
+pub(in super::super) fn require_a_token(
+    model: &LoadedModel,
+    max_credits: Option<i64>,
+) -> Result<(), ApiError> {
+    let price = price(model).credits_per_token;
+    match max_credits {
+        Some(max) if max < price => {
+            let message = format!(
+                "'max_credits' is {max}, and one output token of this model costs {price}: allow \
+                 at least that"
+            );
+            Err(ApiError::field("max_credits", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a prompt that leaves no room for a token.

@@ -95,6 +95,7 @@ impl Generations {
                 max_tokens: self.tokens,
                 stop_ids: self.model.tokenizer.end_of_turn().into(),
                 sampling: SamplingParams { ignore_stop_ids: true, ..SamplingParams::default() },
+                constraint: None,
             };
             let opening = payer.map(|payer| (payer.ledger.clone(), payer.request(self, prompt)));
             tasks.spawn(answer(index, Arc::clone(&self.model), request, opening));

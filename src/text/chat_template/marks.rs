@@ -17,6 +17,8 @@ const FIRST: u32 = 0x10_F000;
 const MAX_MARKS: usize = 0xFFD;
 /// In callers' text, a character from the marks' range is written as this and a stand-in.
 const ESCAPE: char = '\u{10_FFFD}';
+/// Where a prompt is cut that goes on with its last message.
+pub(super) const CUT: char = '\u{10_FFFE}';
 /// The stand-in for U+10F000.
 const FIRST_STAND_IN: u32 = 0xF_0000;
 
@@ -155,7 +157,7 @@ fn escape_text(text: &mut String) {
 }
 
 fn is_reserved(character: char) -> bool {
-    (FIRST..=u32::from(ESCAPE)).contains(&u32::from(character))
+    (FIRST..=u32::from(CUT)).contains(&u32::from(character))
 }
 
 fn from_stand_in(character: char) -> Option<char> {

@@ -66,6 +66,14 @@ pub(super) fn empty_missing_content(messages: &mut [Value]) {
     }
 }
 
+/// Marks where the text of the last message ends, if it has one.
+pub(super) fn mark_end(messages: &mut [Value]) {
+    let content = messages.last_mut().and_then(|message| message.get_mut("content"));
+    if let Some(Value::String(text)) = content {
+        text.push(super::marks::CUT);
+    }
+}
+
 /// Arguments are JSON in a string on the wire, an object in most templates.
 fn convert_arguments(calls: &mut Value, wants_text: bool) {
     for call in calls.as_array_mut().into_iter().flatten() {

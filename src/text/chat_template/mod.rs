@@ -57,6 +57,9 @@ pub enum TemplateError {
 pub struct TemplateOptions {
     /// Whether the prompt ends where the assistant begins to speak.
     pub add_generation_prompt: bool,
+    /// Whether the prompt ends where the last message's text does, for an answer that goes on with
+    /// it.
+    pub continues_last: bool,
     /// The tools the model may call, as in the request.
     pub tools: Option<serde_json::Value>,
     /// The time now, in Unix seconds: some templates tell the model the date (in UTC).
@@ -131,6 +134,10 @@ impl ChatTemplate {
         if empties_missing {
             messages::empty_missing_content(&mut list);
         }
+        list.iter_mut().for_each(marks::escape);
+        if options.continues_last {
+            messages::mark_end(&mut list);
+        }
         let mut context: BTreeMap<String, Value> = BTreeMap::new();
         let mut set = |name: &str, value: Value| context.insert(name.to_owned(), value);
         let now = options.now;
@@ -143,14 +150,23 @@ impl ChatTemplate {
             set(name, self.user_value(value.clone()));
         }
         let tools = options.tools.clone().unwrap_or_default();
-        set("messages", self.user_value(list.into()));
+        set("messages", Value::from(Serde(list)));
         set("tools", self.user_value(tools));
         set("documents", Value::from(())); // as `apply_chat_template` passes it
         set("add_generation_prompt", options.add_generation_prompt.into());
         set("bos_token", self.bos.as_str().into());
         set("eos_token", self.eos.as_str().into());
         let template = self.environment.get_template(NAME).expect("`compile` has added it");
-        template.render(Value::from_pairs(context)).map_err(|error| self.explain(&error))
+        let rendered = template.render(Value::from_pairs(context));
+        let mut rendered = rendered.map_err(|error| self.explain(&error))?;
+        if options.continues_last {
+            let end = rendered.rfind(marks::CUT).ok_or_else(|| {
+                let why = "it does not show the last message's text, which is to be gone on with";
+                TemplateError::Failed(why.to_owned())
+            })?;
+            rendered.truncate(end);
+        }
+        Ok(rendered)
     }
 
     /// What a caller wrote, as the template sees it.

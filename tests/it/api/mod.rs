@@ -6,6 +6,7 @@ mod admin;
 mod books;
 mod connections;
 mod errors;
+mod extensions;
 mod hostile;
 mod idempotency;
 mod keys;

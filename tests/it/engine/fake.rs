@@ -75,6 +75,7 @@ pub(super) fn request(prompt: Vec<u32>, max_tokens: usize) -> SequenceRequest {
         max_tokens,
         stop_ids: Arc::new([]),
         sampling: SamplingParams::default(),
+        constraint: None,
     }
 }
 

@@ -76,6 +76,7 @@ fn requests(vocab_size: usize, max_tokens: usize) -> Vec<SequenceRequest> {
             top_logprobs: Some(2),
             ..SamplingParams::default()
         },
+        constraint: None,
     };
     (0..NUM_REQUESTS).map(request).collect()
 }

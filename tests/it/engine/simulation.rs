@@ -159,6 +159,7 @@ impl Simulation {
             max_tokens: self.draw(1, 200).min(max_len - prompt_len),
             stop_ids: if has_stops { [3, 17].into() } else { [].into() },
             sampling: self.draw_repeats(),
+            constraint: None,
             prompt,
         };
         match self.engine.submit(request.clone()) {

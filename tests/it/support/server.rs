@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use mizan::api::{self, AppState};
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
+use mizan::grammar::Environment;
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
     NewKeyRequest, Scopes, SystemClock,
@@ -170,6 +171,10 @@ impl Server {
                 entry,
                 digest: [0xab; 32],
                 engine: scripted.engine,
+                grammar: Environment::new(
+                    scripted.tokenizer.clone(),
+                    scripted.tokenizer.vocab_size(),
+                ),
                 tokenizer: scripted.tokenizer,
                 chat_template: Some(scripted.chat_template),
                 context_length: setup.bounds.context,

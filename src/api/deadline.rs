@@ -1,0 +1,50 @@
+//! How long a generation may take: until its first token, and in all.
+//! Never knows: what happens to one that is late.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::config::Config;
+
+/// Stands for ever: timers need a time.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The bounds of one generation, whose time runs from when this is made.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    timer: Pin<Box<Sleep>>,
+    /// When the whole answer has to be there.
+    end: Instant,
+    has_begun: bool,
+}
+
+/// Which bound has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// There is no token yet.
+    FirstToken,
+    /// There is part of an answer.
+    Answer,
+}
+
+impl Deadline {
+    pub(super) fn new(config: &Config) -> Self {
+        let end = Instant::now() + config.request_timeout.unwrap_or(NEVER);
+        Self { timer: Box::pin(sleep(config.first_token_timeout)), end, has_begun: false }
+    }
+
+    /// The first token is there.
+    pub(super) fn begun(&mut self) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.timer.as_mut().reset(self.end);
+        }
+    }
+
+    /// Returns when a bound has passed. Cancel safe.
+    pub(super) async fn passed(&mut self) -> Late {
+        self.timer.as_mut().await;
+        if self.has_begun { Late::Answer } else { Late::FirstToken }
+    }
+}
