@@ -10,14 +10,14 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::error::ApiError;
 use super::limits::RATE_LIMIT_HEADERS;
-use super::{AppState, access, limits};
+use super::{AppState, access, limits, unread};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
@@ -40,6 +40,7 @@ pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(&state.config.cors_origins))
         .layer(from_fn_with_state(state.clone(), with_request_id))
+        .layer(from_fn(unread::drain))
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {
