@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use super::delivery::{Finish, Release, ReleasedToken};
 use crate::engine::{Event, FinishReason, SampledToken, SequenceStream, TokenLogprobs};
-use crate::text::{AnswerPart, AnswerPiece, AnswerStream, StreamState};
+use crate::text::{AnswerPart, AnswerPiece, AnswerState, AnswerStream};
 
 /// One of a request's answers while it is generated.
 #[derive(Debug)]
@@ -68,8 +68,9 @@ impl Choice {
                     self.sampled.push_back(token);
                 }
                 match state {
-                    StreamState::Open => return Ok(()),
-                    StreamState::Stopped => Finish::StopString,
+                    AnswerState::Open => return Ok(()),
+                    AnswerState::Stopped => Finish::StopString,
+                    AnswerState::Complete => Finish::EndOfTurn,
                 }
             }
             Event::Finished(FinishReason::Stop) => Finish::EndOfTurn,

@@ -297,17 +297,11 @@ impl Release {
 
     /// Adds a part, to the last one if it goes on.
     pub(super) fn push(&mut self, part: AnswerPart) {
-        use AnswerPart::{Content, Reasoning, ToolArguments};
-        match (self.parts.last_mut(), part) {
-            (Some(Content(text)), Content(more)) => text.push_str(&more),
-            (Some(Reasoning(text)), Reasoning(more)) => text.push_str(&more),
-            (Some(ToolArguments { index, json }), ToolArguments { index: of, json: more })
-                if *index == of =>
-            {
-                json.push_str(&more);
-            }
-            (_, part) => self.parts.push(part),
-        }
+        let next = match self.parts.last_mut() {
+            Some(last) => last.join(part),
+            None => Some(part),
+        };
+        self.parts.extend(next);
     }
 
     fn append(&mut self, next: Self) {

@@ -30,7 +30,7 @@ use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
-use crate::text::{AnswerPiece, AnswerStream};
+use crate::text::{AnswerPiece, AnswerRules, AnswerStream};
 
 /// What to generate, for whom.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) struct GenerationRequest {
     pub(super) sampling: SamplingParams,
     /// What every answer keeps to, at its beginning.
     pub(super) constraint: Option<Box<dyn Constraint>>,
+    /// How the text of the answers is read.
+    pub(super) answers: AnswerRules,
     /// Strings that end an answer and are not part of it.
     pub(super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -232,7 +234,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
 impl GenerationRequest {
     /// What makes parts of a choice's ids.
     pub(super) fn answer_stream(&self) -> AnswerStream {
-        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone())
+        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone(), &self.answers)
     }
 
     pub(super) fn num_choices(&self) -> usize {

@@ -51,6 +51,7 @@ mod sign_ins;
 mod state;
 mod time_span;
 mod tries;
+mod unread;
 mod unsettled;
 mod usage;
 mod users;

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod crash;
 mod engine;
+mod grammar;
 mod hub;
 mod ledger;
 mod model;

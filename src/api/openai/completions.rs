@@ -22,8 +22,7 @@ use super::request::{
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
-use crate::text::AnswerPart;
-use crate::text::Tokenizer;
+use crate::text::{AnswerPart, AnswerRules, Tokenizer};
 
 /// OpenAI's default for this route.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -91,6 +90,7 @@ pub(in super::super) async fn create(
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
         constraint,
+        answers: AnswerRules::default(),
         stop: options.stop,
         stop_ids: options.stop_ids,
         max_credits: options.max_credits,
