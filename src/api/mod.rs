@@ -37,6 +37,7 @@ mod native;
 mod notices;
 mod observe;
 mod openai;
+mod openapi;
 mod operations;
 mod operator;
 mod passwords;
@@ -50,6 +51,7 @@ mod state;
 mod time_span;
 mod tries;
 mod unsettled;
+mod url;
 mod usage;
 mod users;
 
@@ -111,6 +113,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics));

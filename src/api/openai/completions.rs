@@ -28,7 +28,10 @@ use crate::text::AnswerPart;
 use crate::text::{Specials, Tokenizer};
 
 /// OpenAI's default for this route.
-const DEFAULT_MAX_TOKENS: usize = 16;
+pub(in super::super) const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// Alternatives that a token may be told with, at most: OpenAI's bound for this route.
+pub(in super::super) const MAX_LOGPROBS: usize = 5;
 
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
 const UNSUPPORTED: &[Unsupported] = &[("suffix", is_empty), ("echo", |echo| echo == false)];
@@ -53,7 +56,7 @@ pub(in super::super) async fn create(
     }
     refuse_best_of(&fields, options.n)?;
     let max_tokens = fields.count("max_tokens", 1..=i64::MAX as usize)?;
-    let top_logprobs = fields.count("logprobs", 0..=5)?;
+    let top_logprobs = fields.count("logprobs", 0..=MAX_LOGPROBS)?;
     let format = format_of(&fields)?;
     let idempotency_key = idempotency_key(&headers, num_choices)?;
 

@@ -12,5 +12,10 @@ mod respond;
 mod stream;
 mod types;
 
-pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};
+pub(super) use chat::MAX_TOP_LOGPROBS;
+pub(super) use completions::{DEFAULT_MAX_TOKENS, MAX_LOGPROBS};
+pub(super) use messages::{MAX_TOOL_NAME, MAX_TOOLS, ROLES, prompt_of};
+pub(super) use request::{
+    MAX_CHOICES, MAX_IDEMPOTENCY_KEY_CHARS, MAX_STOP_BYTES, MAX_STOP_IDS, MAX_STOPS,
+    idempotency_key, require_a_token, require_places, require_room,
+};

@@ -2,7 +2,7 @@
 //! Never knows: whether a model is in memory.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -10,6 +10,7 @@ use super::super::AppState;
 use super::super::auth::AccountCaller;
 use super::super::error::ApiError;
 use super::super::generation::context_length;
+use super::super::url::Path;
 use crate::catalog::ModelEntry;
 
 /// `GET /v1/models`

@@ -12,6 +12,7 @@ mod idempotency;
 mod keys;
 mod limits;
 mod money;
+mod openapi;
 mod panics;
 mod plain;
 mod routes;
@@ -19,6 +20,7 @@ mod sales;
 mod sessions;
 mod shutdown;
 mod streamed;
+mod transcripts;
 mod usage;
 mod users;
 
