@@ -83,6 +83,9 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/completions", INFERENCE),
     post("/v1/messages", INFERENCE),
     post("/api/v1/messages", INFERENCE),
+    // Vectors: they cost no credits, but the machine's time.
+    post("/v1/embeddings", INFERENCE),
+    post("/api/v1/embeddings", INFERENCE),
     // Text helpers: they cost no credits, but the machine's time.
     post("/tokenize", INFERENCE),
     post("/detokenize", INFERENCE),

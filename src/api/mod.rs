@@ -51,6 +51,7 @@ mod sign_ins;
 mod state;
 mod time_span;
 mod tries;
+mod unread;
 mod unsettled;
 mod usage;
 mod users;
@@ -71,7 +72,7 @@ pub use state::{AppState, NOTICE_TIMEOUT};
 
 use anthropic::{count_tokens, messages};
 use connections::CLOSING_TIMEOUT;
-use openai::{chat, completions, models};
+use openai::{chat, completions, embeddings, models};
 use operator::ThroughControlSocket;
 
 /// All routes, ready to be called.
@@ -79,6 +80,7 @@ pub fn router(state: AppState) -> Router {
     let generating = Router::new()
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(completions::create))
+        .route("/embeddings", post(embeddings::create))
         .route("/messages", post(messages::create))
         .route("/messages/count_tokens", post(count_tokens::count));
     let v1 = generating

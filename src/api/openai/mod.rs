@@ -4,9 +4,11 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+pub(super) mod embeddings;
 mod format;
 mod messages;
 pub(super) mod models;
+mod prompt;
 mod request;
 mod respond;
 mod stream;

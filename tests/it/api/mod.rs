@@ -6,6 +6,8 @@ mod admin;
 mod anthropic;
 mod books;
 mod connections;
+mod echo;
+mod embeddings;
 mod errors;
 mod extensions;
 mod hostile;
