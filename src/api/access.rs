@@ -74,6 +74,8 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // What there is to call.
+    get("/openapi.json", PUBLIC),
     // What receipts are checked with: no secret, and also needed by those without an account.
     get("/api/v1/receipt-key", PUBLIC),
     // Generations.

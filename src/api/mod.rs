@@ -39,6 +39,7 @@ mod native;
 mod notices;
 mod observe;
 mod openai;
+mod openapi;
 mod operations;
 mod operator;
 mod passwords;
@@ -53,6 +54,7 @@ mod time_span;
 mod tries;
 mod unread;
 mod unsettled;
+mod url;
 mod usage;
 mod users;
 
@@ -120,6 +122,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics));
