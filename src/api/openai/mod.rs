@@ -12,9 +12,10 @@ mod respond;
 mod stream;
 mod types;
 
-pub(super) use format::json_schema;
-pub(super) use messages::prompt_of;
+pub(super) use format::{format_of, json_schema};
+pub(super) use messages::{prompt_of, require_offered, tool_name};
 pub(super) use request::{
-    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, max_credits, never, refuse_unsupported,
-    require_a_token, require_places, require_room,
+    MAX_STOP_BYTES, Options, Unsupported, idempotency_key, is_empty, max_credits, never,
+    refuse_unsupported, require_a_token, require_places, require_room,
 };
+pub(super) use types::{ChatTokenLogprob, token_logprobs};
