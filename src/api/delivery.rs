@@ -51,6 +51,8 @@ pub(super) struct Release {
     pub(super) reasoning_tokens: u32,
     /// One for each of the tokens, if the request asked for them.
     pub(super) logprobs: Vec<ReleasedToken>,
+    /// Of the prompt's tokens from the second on, if the request asked for them; once.
+    pub(super) prompt_logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// A token, and how likely it was.
@@ -162,6 +164,8 @@ pub(super) const MAX_REPLAYED_CHOICES: usize = 64 - MIXED.len();
 pub(super) struct Summary {
     /// Why each choice ended.
     pub(super) finishes: Vec<Finish>,
+    /// Of each choice the stop string that ended it, as far as that is known.
+    pub(super) stop_strings: Vec<Option<String>>,
     pub(super) usage: Usage,
     /// Held until the answer is in HTTP's hands: dropped unconfirmed, a plain answer is reversed.
     pub(super) receipt: Receipt,
@@ -305,6 +309,7 @@ impl Release {
         self.tokens += next.tokens;
         self.reasoning_tokens += next.reasoning_tokens;
         self.logprobs.extend(next.logprobs);
+        self.prompt_logprobs = self.prompt_logprobs.take().or(next.prompt_logprobs);
     }
 }
 

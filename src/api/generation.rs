@@ -363,7 +363,7 @@ impl Generation {
 
     /// Charges and delivers the text that has been released, if there is any.
     async fn deliver(&mut self) -> Result<(), Outcome> {
-        if self.choices.iter().all(|choice| choice.pieces.is_empty()) {
+        if !self.choices.iter().any(Choice::has_news) {
             return Ok(());
         }
         // Room first, charge second: nothing is paid for that there is no room to hand over.
@@ -378,7 +378,7 @@ impl Generation {
         let mut charged = Ok(());
         let mut allowance = Allowance::left(&self.request, &self.meter);
         for (index, choice) in self.choices.iter_mut().enumerate() {
-            if choice.pieces.is_empty() {
+            if !choice.has_news() {
                 continue;
             }
             let allowed = allowance.take(&choice.pieces);
@@ -392,10 +392,12 @@ impl Generation {
             };
             let unpaid = choice.pieces.split_off(paid.pieces);
             let pieces = std::mem::replace(&mut choice.pieces, unpaid);
-            if !pieces.is_empty() {
+            if !pieces.is_empty() || choice.has_prompt_news() {
                 let release = choice.release(index, pieces);
                 self.reasoning_tokens += release.reasoning_tokens;
-                self.observer.released(&release);
+                if !release.parts.is_empty() {
+                    self.observer.released(&release);
+                }
                 releases.push(release);
             }
             if paid.exhausted {
@@ -449,6 +451,7 @@ impl Generation {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let reasoning_tokens = self.reasoning_tokens;
         let finishes: Vec<Finish> = choices.iter_mut().map(|choice| choice.conclude(cut)).collect();
+        let stop_strings = choices.iter().map(Choice::stop_string).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
@@ -474,7 +477,7 @@ impl Generation {
             credits_exhausted,
         };
         let (receipt, confirmed) = Receipt::new();
-        let summary = Box::new(Summary { finishes, usage, receipt });
+        let summary = Box::new(Summary { finishes, stop_strings, usage, receipt });
         let is_streamed = request.streamed;
         // The caller's next request finds the place of this one free.
         drop(request);

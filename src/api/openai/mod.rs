@@ -4,13 +4,19 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+pub(super) mod embeddings;
 mod format;
 mod messages;
 pub(super) mod models;
+mod prompt;
 mod request;
 mod respond;
 mod stream;
 mod types;
 
+pub(super) use format::json_schema;
 pub(super) use messages::prompt_of;
-pub(super) use request::{idempotency_key, require_a_token, require_places, require_room};
+pub(super) use request::{
+    MAX_STOP_BYTES, Unsupported, idempotency_key, is_empty, max_credits, never, refuse_unsupported,
+    require_a_token, require_places, require_room,
+};

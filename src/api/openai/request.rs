@@ -19,7 +19,7 @@ pub(super) const MAX_CHOICES: usize = 128;
 
 /// Stop strings of one request, and their length, at most.
 const MAX_STOPS: usize = 4;
-const MAX_STOP_BYTES: usize = 1_000;
+pub(in super::super) const MAX_STOP_BYTES: usize = 1_000;
 
 /// Ids that may end an answer, at most.
 const MAX_STOP_IDS: usize = 128;

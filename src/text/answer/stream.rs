@@ -87,6 +87,11 @@ impl AnswerStream {
         self.state
     }
 
+    /// The stop string that ended the text.
+    pub fn stop_string(&self) -> Option<&str> {
+        self.text.stop_string()
+    }
+
     /// Gives out what was held, when the sequence has ended otherwise than by a stop string.
     pub fn finish(&mut self, out: &mut Vec<AnswerPiece>) {
         if self.state == AnswerState::Open {
