@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{CHAT, chat};
 use super::{COUNT, MESSAGES, message, send};
+use crate::support::scripted::Bounds;
 use crate::support::server::{PREMIUM, Server, Setup};
 
 const SCRIPT: [&str; 4] = ["Hel", "lo", " there", " you"];
@@ -165,7 +166,8 @@ fn long_prompt() -> Value {
 
 #[tokio::test]
 async fn a_count_is_what_the_answer_counts() {
-    let server = Server::start(Setup::saying(&SCRIPT));
+    let bounds = Bounds { context: 2_048, ..Bounds::default() };
+    let server = Server::start(Setup { bounds, ..Setup::saying(&SCRIPT) });
     for more in [json!({}), json!({ "system": "Be kind." }), long_prompt()] {
         let body = message(more);
         let answer = server.post(MESSAGES, &body).await.json();

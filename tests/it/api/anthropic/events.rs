@@ -23,7 +23,7 @@ async fn rest(mut stream: Frames) -> Vec<Value> {
     events
 }
 
-async fn events(server: &Server, more: Value) -> Vec<Value> {
+pub(super) async fn events(server: &Server, more: Value) -> Vec<Value> {
     let mut body = message(more);
     body["stream"] = true.into();
     rest(server.stream(MESSAGES, &body).await).await
