@@ -39,12 +39,14 @@ mod native;
 mod notices;
 mod observe;
 mod openai;
+mod openapi;
 mod operations;
 mod operator;
 mod passwords;
 mod receipts;
 mod replay;
 mod request_log;
+mod responses;
 mod sampling;
 mod sessions;
 mod sign_ins;
@@ -53,6 +55,7 @@ mod time_span;
 mod tries;
 mod unread;
 mod unsettled;
+mod url;
 mod usage;
 mod users;
 
@@ -81,6 +84,9 @@ pub fn router(state: AppState) -> Router {
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(completions::create))
         .route("/embeddings", post(embeddings::create))
+        .route("/responses", post(responses::create))
+        .route("/responses/{id}", get(responses::get).delete(responses::remove))
+        .route("/responses/{id}/input_items", get(responses::input_items))
         .route("/messages", post(messages::create))
         .route("/messages/count_tokens", post(count_tokens::count));
     let v1 = generating
@@ -120,6 +126,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics));

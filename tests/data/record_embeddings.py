@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records llama.cpp's embeddings, for tests/it/numerics.rs to compare with.
+"""Records llama.cpp's embeddings, for tests/it/vectors.rs to compare with.
 
 Usage, from the repository root, with the package that `record_greedy.py` names:
 

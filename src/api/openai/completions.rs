@@ -25,7 +25,10 @@ use super::types::{CompletionChoice, CompletionLogprobs};
 use crate::text::{AnswerPart, AnswerRules, Tokenizer};
 
 /// OpenAI's default for this route.
-const DEFAULT_MAX_TOKENS: usize = 16;
+pub(in super::super) const DEFAULT_MAX_TOKENS: usize = 16;
+
+/// Alternatives that a token may be told with, at most: OpenAI's bound for this route.
+pub(in super::super) const MAX_LOGPROBS: usize = 5;
 
 /// `POST /v1/completions`
 pub(in super::super) async fn create(
@@ -50,7 +53,7 @@ pub(in super::super) async fn create(
     // Whoever has the prompt echoed may want nothing but its log probabilities.
     let least_tokens = usize::from(!echoes);
     let max_tokens = fields.count("max_tokens", least_tokens..=i64::MAX as usize)?;
-    let top_logprobs = fields.count("logprobs", 0..=5)?;
+    let top_logprobs = fields.count("logprobs", 0..=MAX_LOGPROBS)?;
     let format = format_of(&fields)?;
     let idempotency_key = idempotency_key(&headers, num_choices)?;
 

@@ -15,6 +15,7 @@ mod idempotency;
 mod keys;
 mod limits;
 mod money;
+mod openapi;
 mod panics;
 mod plain;
 mod routes;
@@ -22,6 +23,7 @@ mod sales;
 mod sessions;
 mod shutdown;
 mod streamed;
+mod transcripts;
 mod usage;
 mod users;
 

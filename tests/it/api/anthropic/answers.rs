@@ -66,7 +66,7 @@ async fn ends_are_told_and_four_numbers_agree() {
         assert_eq!(json["usage"]["credits"], tokens, "{more}");
         let record = server.settled().await;
         assert_eq!((record.output_tokens, record.credits.0), (tokens, i64::from(tokens)));
-        let stored: usize = record.token_ids.unwrap().iter().map(|(_, ids)| ids.len()).sum();
+        let stored: usize = record.token_ids.unwrap().values().map(Vec::len).sum();
         assert_eq!(stored, tokens as usize);
         assert_eq!(server.balance(), 5_000 - i64::from(tokens));
         server.verify_books();
