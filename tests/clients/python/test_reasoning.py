@@ -64,13 +64,13 @@ def test_collected(client, ask):
 
 
 def test_cut_while_it_thinks(client, ask):
-    answer = client.chat.completions.create(**ask | {"max_tokens": 6})
+    answer = client.chat.completions.create(**ask | {"max_tokens": 9})
     (choice,) = answer.choices
     assert choice.finish_reason == "length"
     assert choice.message.model_extra["reasoning"]
     assert not choice.message.content
-    details = answer.usage.completion_tokens_details
-    assert details.reasoning_tokens == answer.usage.completion_tokens == 6
+    assert answer.usage.completion_tokens_details.reasoning_tokens > 0
+    assert answer.usage.completion_tokens == 9
 
 
 def test_without_thinking(client, ask):
