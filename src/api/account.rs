@@ -77,7 +77,7 @@ pub(super) async fn generation(
 
 /// Ids are given with the prefix of the route that made them, and taken with or without.
 pub(super) fn meter_id(id: &str) -> Option<MeterId> {
-    id.rsplit_once('-').map_or(id, |(_, id)| id).parse().ok()
+    id.rsplit(['-', '_']).next()?.parse().ok()
 }
 
 fn describe(state: &AppState, record: &GenerationRecord) -> Value {

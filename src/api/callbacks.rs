@@ -25,16 +25,16 @@ pub(super) async fn webhook(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
-    let verdict = state
-        .sell(move |billing| {
-            let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let verdict = billing.callback(&provider, &pairs.collect::<Headers<'_>>(), &body);
-            if let Err(CallbackError::Forged(why)) = &verdict {
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let callback = state
+        .billing
+        .authenticate(&provider, &pairs.collect::<Headers<'_>>(), &body)
+        .inspect_err(|error| {
+            if let CallbackError::Forged(why) = error {
                 tracing::warn!(%provider, %why, "a callback was not believed");
             }
-            verdict
-        })
-        .await??;
+        })?;
+    let verdict = state.sell(move |billing| billing.callback(&callback)).await??;
     let word = match verdict {
         Verdict::Checked(_) | Verdict::Mismatch => "received",
         Verdict::NotOurs => "ignored",

@@ -82,6 +82,7 @@ impl SamplingFields {
             seed: fields.seed.map_or_else(random_u64, i64::cast_unsigned),
             logit_bias: fields.logit_bias.clone(),
             top_logprobs,
+            prompt_logprobs: None,
             ignore_stop_ids: fields.ignore_eos,
             min_tokens: fields.min_tokens,
         })

@@ -62,6 +62,8 @@ pub struct AppState {
     pub(super) notice_counts: Arc<NoticeCounts>,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
+    /// Bounds how many requests wait for a model that is not in memory.
+    load_places: Arc<Semaphore>,
     /// Bounds how many long texts are tokenized at once.
     text_turns: Arc<Semaphore>,
     /// Bounds how many providers are asked at once.
@@ -87,7 +89,6 @@ impl AppState {
             outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
             notice_counts: Arc::default(),
             started_secs: clock.now_ms() / 1000,
-            config,
             registry,
             ledger,
             clock,
@@ -98,10 +99,12 @@ impl AppState {
             passwords: Passwords::default(),
             sign_ins: SignIns::default(),
             unsettled: Unsettled::default(),
+            load_places: Arc::new(Semaphore::new(config.queue)),
             text_turns: Arc::new(Semaphore::new(turns)),
             provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),
             voucher_tries: Tries::new("wrong vouchers"),
             order_tries: Tries::new("orders"),
+            config,
         }
     }
 
@@ -148,6 +151,12 @@ impl AppState {
 
     /// The model that answers to `name`, loaded if need be.
     pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
+        if let Some(model) = self.registry.get_loaded(name) {
+            return Ok(model);
+        }
+        // Whoever waits holds a request in memory: as many as wait for a model that is there.
+        let full = |_| ApiError::QueueFull { max_waiting: self.config.queue };
+        let _place = self.load_places.try_acquire().map_err(full)?;
         // A load that has begun goes on without its caller; one that waits its turn does not.
         match timeout(self.config.model_wait, self.registry.get(name)).await {
             Ok(model) => Ok(model?),

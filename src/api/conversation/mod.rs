@@ -7,5 +7,5 @@
 mod request;
 mod tools;
 
-pub(super) use request::{ChatRequest, Prompt, render, start};
+pub(super) use request::{ChatRequest, Prompt, encode, render, start};
 pub(super) use tools::{Tool, ToolChoice, ToolUse, call_id};

@@ -4,9 +4,11 @@
 
 pub(super) mod chat;
 pub(super) mod completions;
+pub(super) mod embeddings;
 mod format;
 mod messages;
 pub(super) mod models;
+mod prompt;
 mod request;
 mod respond;
 mod stream;
@@ -14,8 +16,10 @@ mod types;
 
 pub(super) use chat::MAX_TOP_LOGPROBS;
 pub(super) use completions::{DEFAULT_MAX_TOKENS, MAX_LOGPROBS};
+pub(super) use format::json_schema;
 pub(super) use messages::{MAX_TOOL_NAME, MAX_TOOLS, ROLES, prompt_of};
 pub(super) use request::{
-    MAX_CHOICES, MAX_IDEMPOTENCY_KEY_CHARS, MAX_STOP_BYTES, MAX_STOP_IDS, MAX_STOPS,
-    idempotency_key, require_a_token, require_places, require_room,
+    MAX_CHOICES, MAX_IDEMPOTENCY_KEY_CHARS, MAX_STOP_BYTES, MAX_STOP_IDS, MAX_STOPS, Unsupported,
+    idempotency_key, is_empty, max_credits, never, refuse_unsupported, require_a_token,
+    require_places, require_room,
 };

@@ -3,8 +3,11 @@
 
 mod access;
 mod admin;
+mod anthropic;
 mod books;
 mod connections;
+mod echo;
+mod embeddings;
 mod errors;
 mod extensions;
 mod hostile;

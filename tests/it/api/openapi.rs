@@ -132,7 +132,7 @@ async fn the_document_says_what_everything_is_for() {
 async fn the_document_has_every_field_that_handlers_read() {
     let server = Server::start(Setup::saying(&[]));
     let document = document(&server).await;
-    let mut known = BTreeSet::new();
+    let mut known: BTreeSet<String> = BTreeSet::new();
     walk(&document, String::new(), &mut |_, node| {
         let properties = node["properties"].as_object().into_iter().flatten();
         known.extend(properties.map(|(name, _)| name.clone()));
