@@ -14,9 +14,11 @@ mod admin_sales;
 mod billing;
 mod chat;
 mod completions;
+mod embeddings;
 mod errors;
 mod generation;
 mod keys;
+mod messages;
 mod models;
 mod native;
 mod notices;
@@ -77,6 +79,8 @@ fn groups() -> Vec<Group> {
     vec![
         chat::group(),
         completions::group(),
+        messages::group(),
+        embeddings::group(),
         generation::group(),
         native::group(),
         models::group(),
@@ -169,7 +173,7 @@ fn security_schemes() -> Value {
     json!({
         "accountKey": bearer(
             "A key of an account, `mz-...`: it spends the account's credits as far as its scopes \
-             and limits allow."
+             and limits allow. It may also be sent in a header `x-api-key`."
         ),
         "session": bearer("The secret of a session, `ms-...`, that signing in gave to a user."),
         "operatorKey": bearer("The key of whoever runs the server."),
