@@ -14,5 +14,6 @@ pub mod model;
 pub mod money;
 pub mod payments;
 pub mod registry;
+pub mod responses;
 pub mod telemetry;
 pub mod text;

@@ -88,6 +88,14 @@ pub const ROUTES: &[Route] = &[
     // Vectors: they cost no credits, but the machine's time.
     post("/v1/embeddings", INFERENCE),
     post("/api/v1/embeddings", INFERENCE),
+    post("/v1/responses", INFERENCE),
+    get("/v1/responses/{id}", INFERENCE),
+    delete("/v1/responses/{id}", INFERENCE),
+    get("/v1/responses/{id}/input_items", INFERENCE),
+    post("/api/v1/responses", INFERENCE),
+    get("/api/v1/responses/{id}", INFERENCE),
+    delete("/api/v1/responses/{id}", INFERENCE),
+    get("/api/v1/responses/{id}/input_items", INFERENCE),
     // Text helpers: they cost no credits, but the machine's time.
     post("/tokenize", INFERENCE),
     post("/detokenize", INFERENCE),

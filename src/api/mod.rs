@@ -46,6 +46,7 @@ mod passwords;
 mod receipts;
 mod replay;
 mod request_log;
+mod responses;
 mod sampling;
 mod sessions;
 mod sign_ins;
@@ -83,6 +84,9 @@ pub fn router(state: AppState) -> Router {
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(completions::create))
         .route("/embeddings", post(embeddings::create))
+        .route("/responses", post(responses::create))
+        .route("/responses/{id}", get(responses::get).delete(responses::remove))
+        .route("/responses/{id}/input_items", get(responses::input_items))
         .route("/messages", post(messages::create))
         .route("/messages/count_tokens", post(count_tokens::count));
     let v1 = generating

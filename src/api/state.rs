@@ -23,6 +23,7 @@ use crate::billing::notices::{NoticeCounts, Outbound};
 use crate::config::Config;
 use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
+use crate::responses::Responses;
 use crate::telemetry::Metrics;
 
 /// How long a team's server may take for a notice.
@@ -50,6 +51,8 @@ pub struct AppState {
     pub(super) metrics: Arc<Metrics>,
     /// Without one, nobody is the operator over HTTP.
     pub(super) operator_key: Option<OperatorKey>,
+    /// Without one, responses are not kept.
+    pub(super) responses: Option<Responses>,
     pub(super) lifecycle: Lifecycle,
     /// What accounts have used of their plans.
     pub(super) limiter: Limiter,
@@ -94,6 +97,7 @@ impl AppState {
             clock,
             metrics: Arc::default(),
             operator_key: None,
+            responses: None,
             lifecycle: Lifecycle::new(),
             limiter: Limiter::default(),
             passwords: Passwords::default(),
@@ -112,6 +116,12 @@ impl AppState {
     #[must_use]
     pub fn with_operator_key(self, key: OperatorKey) -> Self {
         Self { operator_key: Some(key), ..self }
+    }
+
+    /// The same state, which keeps responses if there is where.
+    #[must_use]
+    pub fn with_responses(self, responses: Option<Responses>) -> Self {
+        Self { responses, ..self }
     }
 
     /// What a sender of notices counts, to be shown with the other metrics.

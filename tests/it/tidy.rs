@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("registry", &["engine", "grammar", "model", "text", "hub", "catalog", "config"]),
     ("metering", &["engine", "ledger", "catalog"]),
     ("telemetry", &["engine"]),
+    ("responses", &[]),
     ("billing", &["catalog", "config", "ledger", "money", "payments"]),
     (
         "api",
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "money",
             "payments",
             "registry",
+            "responses",
             "telemetry",
             "text",
         ],
@@ -54,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "hub",
             "registry",
+            "responses",
             "metering",
             "telemetry",
         ],
@@ -64,7 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("kernels", &["model"]),
     ("candle_core", &["model"]),
-    ("rusqlite", &["ledger"]),
+    ("rusqlite", &["ledger", "responses"]),
     ("axum", &["api"]),
     ("tower_http", &["api"]),
     ("minijinja", &["text"]),

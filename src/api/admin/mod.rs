@@ -21,7 +21,7 @@ use super::keys::{self, key_json};
 use super::openai::idempotency_key;
 use super::operator::Operator;
 use super::url::Path;
-use super::{notices, request_log, usage, users};
+use super::{notices, request_log, responses, usage, users};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits};
 
@@ -116,6 +116,7 @@ async fn close_account(
 ) -> Result<Json<Value>, ApiError> {
     let account = find(&state, &name).await?;
     state.ledger.close_account(account.id, &operator.actor).await?;
+    responses::forget(&state, account.id).await?;
     Ok(Json(account_json(&find(&state, &name).await?)))
 }
 

@@ -149,6 +149,15 @@ pub enum ApiError {
     /// There is no such generation, or it is another account's.
     #[error("there is no generation '{0}'")]
     UnknownGeneration(String),
+    /// There is no such response, or it is another account's.
+    #[error("response with id '{0}' not found")]
+    UnknownResponse(String),
+    /// There is nothing to go on from. Clients look for these words.
+    #[error(
+        "previous response with id '{0}' not found: it was not stored, was deleted, or is older \
+         than responses are kept here; send the whole conversation as 'input'"
+    )]
+    UnknownPreviousResponse(String),
     /// There is no such account.
     #[error("there is no account '{0}'")]
     UnknownAccount(String),
@@ -360,6 +369,10 @@ impl ApiError {
                 Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
             }
             Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownResponse(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownPreviousResponse(_) => Shape::invalid(Status::BAD_REQUEST)
+                .code("previous_response_not_found")
+                .param("previous_response_id"),
             Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownTopup => Shape::invalid(Status::NOT_FOUND),

@@ -54,6 +54,10 @@ fn every_error_has_openais_shape() {
     check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
     check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);
     check(UnknownAccount("a".to_owned()), 404, invalid, None, None);
+    check(UnknownResponse("r".to_owned()), 404, invalid, None, None);
+    let previous = UnknownPreviousResponse("r".to_owned());
+    let (code, param) = ("previous_response_not_found", "previous_response_id");
+    check(previous, 400, invalid, Some(code), Some(param));
     check(UnknownKey, 404, invalid, None, None);
     check(UnknownTopup, 404, invalid, None, None);
     check(UnknownRefund, 404, invalid, None, None);

@@ -223,14 +223,15 @@ pub(super) struct ChatLogprobs {
     refusal: Option<()>,
 }
 
-#[derive(Debug, Serialize)]
-struct ChatTokenLogprob {
+/// A token, and what it was preferred to.
+#[derive(Clone, Debug, Serialize)]
+pub(in super::super) struct ChatTokenLogprob {
     #[serde(flatten)]
     token: TokenLogprob,
     top_logprobs: Vec<TokenLogprob>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct TokenLogprob {
     /// Lossy where a character spans tokens; `bytes` is exact.
     token: String,
@@ -248,16 +249,24 @@ impl TokenLogprob {
 
 impl ChatLogprobs {
     pub(super) fn new(tokenizer: &Tokenizer, tokens: &[ReleasedToken]) -> Self {
-        let content = tokens.iter().map(|released| {
-            let logprobs = &released.logprobs;
-            let top = logprobs.top.iter();
-            ChatTokenLogprob {
-                token: TokenLogprob::new(tokenizer, released.id, logprobs.logprob),
-                top_logprobs: top.map(|(id, lp)| TokenLogprob::new(tokenizer, *id, *lp)).collect(),
-            }
-        });
-        Self { content: content.collect(), refusal: None }
+        Self { content: token_logprobs(tokenizer, tokens), refusal: None }
     }
+}
+
+/// One entry for each token.
+pub(in super::super) fn token_logprobs(
+    tokenizer: &Tokenizer,
+    tokens: &[ReleasedToken],
+) -> Vec<ChatTokenLogprob> {
+    let entry = |released: &ReleasedToken| {
+        let logprobs = &released.logprobs;
+        let top = logprobs.top.iter();
+        ChatTokenLogprob {
+            token: TokenLogprob::new(tokenizer, released.id, logprobs.logprob),
+            top_logprobs: top.map(|(id, lp)| TokenLogprob::new(tokenizer, *id, *lp)).collect(),
+        }
+    };
+    tokens.iter().map(entry).collect()
 }
 
 /// `choices[]` of a text completion, whole or a chunk.

@@ -1,7 +1,7 @@
 //! Embeddings.
 
 use super::super::openai::MAX_INPUTS;
-use super::generation::{ignored, token_id};
+use super::generation::{ignored, model, token_id};
 use super::operation::{Group, post};
 use super::schema::{
     Schema, boolean, constant, either, integer, list, named, number, object, object_name, optional,
@@ -40,7 +40,7 @@ fn create_request() -> Schema {
         ],
     );
     let mut fields = vec![
-        required("model", text("The model's id, or one of its aliases.")),
+        model(),
         required("input", input),
         optional(
             "encoding_format",

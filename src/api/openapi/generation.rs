@@ -45,14 +45,16 @@ pub(super) fn paid(operation: Operation) -> Operation {
 pub(super) const PAID_HEADERS: &[&str] =
     &["x-credits-charged", "x-credits-balance", "idempotent-replayed"];
 
+/// Which model.
+pub(super) fn model() -> Field {
+    let about = "The model's id, or one of its aliases; `GET /v1/models` lists them.";
+    required("model", text(about).example("smollm2-135m-instruct"))
+}
+
 /// Which model, and how many answers.
 pub(super) fn model_and_choices() -> Vec<Field> {
     vec![
-        required(
-            "model",
-            text("The model's id, or one of its aliases; `GET /v1/models` lists them.")
-                .example("smollm2-135m-instruct"),
-        ),
+        model(),
         optional(
             "n",
             integer("How many answers are generated; each is charged.")
@@ -172,6 +174,13 @@ pub(super) fn streaming() -> Vec<Field> {
 
 /// What an answer has to look like.
 pub(super) fn format() -> Vec<Field> {
+    let mut fields = vec![optional("response_format", named("ResponseFormat"))];
+    fields.extend(format_extensions());
+    fields
+}
+
+/// The same by vLLM's names.
+pub(super) fn format_extensions() -> Vec<Field> {
     let schema = || {
         either(
             "A JSON schema that the answer fits.",
@@ -182,7 +191,6 @@ pub(super) fn format() -> Vec<Field> {
     let regex = || text("A regular expression that the whole answer matches.");
     let grammar = || text("A Lark grammar that the answer follows.");
     vec![
-        optional("response_format", named("ResponseFormat")),
         optional(
             "structured_outputs",
             request(

@@ -2,7 +2,7 @@
 
 use super::super::anthropic::{MAX_STOPS, MAX_TEMPERATURE, MAX_TOOL_NAME, MAX_TOOLS};
 use super::super::openai::MAX_STOP_BYTES;
-use super::generation::{PAID_HEADERS, ignored, max_credits, paid, refused, sampling_of};
+use super::generation::{PAID_HEADERS, ignored, max_credits, model, paid, refused, sampling_of};
 use super::operation::{Group, Operation, post};
 use super::schema::{
     Field, Schema, any, boolean, constant, either, integer, list, map, named, object, optional,
@@ -87,7 +87,7 @@ fn prompt() -> Vec<Field> {
         ],
     );
     vec![
-        required("model", text("The model's id, or one of its aliases.")),
+        model(),
         required(
             "messages",
             list("The conversation so far, the oldest turn first.", named("InputMessage"))

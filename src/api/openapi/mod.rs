@@ -25,6 +25,7 @@ mod notices;
 mod operation;
 mod operations;
 mod people;
+mod responses;
 mod schema;
 mod usage;
 
@@ -79,6 +80,7 @@ fn groups() -> Vec<Group> {
     vec![
         chat::group(),
         completions::group(),
+        responses::group(),
         messages::group(),
         embeddings::group(),
         generation::group(),

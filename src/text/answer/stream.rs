@@ -101,8 +101,13 @@ impl AnswerStream {
         }
     }
 
-    /// Gives out what was held, when the sequence has ended by a stop string that was not pushed.
+    /// Gives out what was held, when the sequence has ended by a stop string. Of that string no
+    /// token that begins with it was released.
     pub fn finish_stopped(&mut self, out: &mut Vec<AnswerPiece>) {
+        if self.text.is_waiting() {
+            self.text.finish(&mut self.pieces);
+            self.pass_on(out);
+        }
         if let Some(reading) = &mut self.reading {
             reading.finish(out);
         }

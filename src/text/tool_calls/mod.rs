@@ -111,6 +111,3 @@ impl CallReader {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

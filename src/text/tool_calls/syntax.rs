@@ -66,7 +66,7 @@ pub(in super::super) enum Body {
 #[derive(Debug)]
 pub(in super::super) struct Opener {
     pub(in super::super) text: &'static str,
-    /// Whether `text` is the first character of the body too.
+    /// Whether `text` is the beginning of the body too.
     pub(in super::super) is_body: bool,
     /// Ends a call; empty: nothing does.
     pub(in super::super) closer: &'static str,
@@ -82,7 +82,7 @@ pub(in super::super) const OPENERS: &[Opener] = &[
     opener("```json", "```", Body::Unmarked, &[Hermes, Llama]),
     opener("<function=", "</tool_call>", Body::Marked, &[Xml]).with_body(),
     opener("[TOOL_CALLS]", "", Body::Named, &[Mistral, MistralNamed]),
-    opener("[", "", Body::Unmarked, &[Mistral]).with_body(),
+    opener("[{", "", Body::Unmarked, &[Mistral]).with_body(),
     opener("<|python_tag|>", "", Body::Marked, &[Llama]),
     opener("<start_function_call>", "<end_function_call>", Body::Declared, &[Declared]),
     opener("{", "", Body::Unmarked, &[Hermes, Llama, Mistral]).with_body(),

@@ -22,6 +22,7 @@ use mizan::ledger::{
 };
 use mizan::payments::PaymentProvider;
 use mizan::registry::{Embedding, LoadedModel, Registry};
+use mizan::responses::Responses;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -194,7 +195,12 @@ impl Server {
             }
         });
         let registry = Arc::new(Registry::with_loaded(Arc::clone(&config), models.into()));
-        let state = AppState::new(config, registry, ledger.clone(), clock.clone());
+        let responses = config.retain_responses.map(|retain| {
+            let path = config.responses_path();
+            Responses::open(&path, retain).unwrap()
+        });
+        let state = AppState::new(config, registry, ledger.clone(), clock.clone())
+            .with_responses(responses);
         Self {
             router: api::router(state.clone()),
             state,
