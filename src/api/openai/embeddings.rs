@@ -30,7 +30,7 @@ use crate::engine::{EmbeddingRequest, EmbeddingStream, FinishReason, SubmitError
 use crate::registry::{Embedding, LoadedModel};
 
 /// Texts of one request, at most: OpenAI's bound, up to which clients gather them.
-const MAX_INPUTS: usize = 2_048;
+pub(in super::super) const MAX_INPUTS: usize = 2_048;
 
 /// Tokens of all of them, at most: OpenAI's bound.
 const MAX_INPUT_TOKENS: usize = 300_000;

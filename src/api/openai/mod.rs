@@ -16,6 +16,7 @@ mod types;
 
 pub(super) use chat::MAX_TOP_LOGPROBS;
 pub(super) use completions::{DEFAULT_MAX_TOKENS, MAX_LOGPROBS};
+pub(super) use embeddings::MAX_INPUTS;
 pub(super) use format::{format_of, json_schema};
 pub(super) use messages::{MAX_TOOL_NAME, MAX_TOOLS, ROLES, prompt_of, require_offered, tool_name};
 pub(super) use request::{

@@ -2,8 +2,8 @@
 
 use super::super::openai::{MAX_TOOL_NAME, MAX_TOOLS, MAX_TOP_LOGPROBS, ROLES};
 use super::generation::{
-    PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused, sampling,
-    streaming,
+    IGNORED, PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused,
+    sampling, streaming,
 };
 use super::operation::{Group, post};
 use super::schema::{
@@ -114,7 +114,7 @@ fn create_request() -> Schema {
         refused("audio", "null"),
         refused("web_search_options", "null"),
     ]);
-    fields.extend(ignored());
+    fields.extend(ignored(IGNORED));
     request("A conversation to go on with, and how.", fields)
 }
 

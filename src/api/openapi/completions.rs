@@ -2,8 +2,8 @@
 
 use super::super::openai::{DEFAULT_MAX_TOKENS, MAX_CHOICES, MAX_LOGPROBS};
 use super::generation::{
-    PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused, sampling,
-    streaming, token_id,
+    IGNORED, PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused,
+    sampling, streaming, token_id,
 };
 use super::operation::{Group, post};
 use super::schema::{
@@ -55,8 +55,8 @@ fn create_request() -> Schema {
         required("prompt", prompt),
         optional(
             "max_tokens",
-            integer("The most output tokens of each answer.")
-                .at_least(1)
+            integer("The most output tokens of each answer; 0 with `echo` only.")
+                .at_least(0)
                 .default(DEFAULT_MAX_TOKENS),
         ),
     ]);
@@ -71,12 +71,16 @@ fn create_request() -> Schema {
             "best_of",
             integer("Only the value of `n` works: all answers are given.").within(1..=MAX_CHOICES),
         ),
-        optional("echo", boolean("Not supported: refused if `true`.").default(false)),
+        optional(
+            "echo",
+            boolean("Put the prompt before the answer; with `logprobs`, its tokens' too.")
+                .default(false),
+        ),
         refused("suffix", "empty"),
     ]);
     fields.extend(streaming());
     fields.extend(format());
-    fields.extend(ignored());
+    fields.extend(ignored(IGNORED));
     request("Texts to be continued, and how.", fields)
 }
 
@@ -117,16 +121,22 @@ fn logprobs() -> Schema {
         "How likely the answer's tokens were: parallel lists.",
         [
             required("tokens", list("The tokens' texts.", text("A text."))),
-            required("token_logprobs", list("How likely they were.", logprob())),
+            required(
+                "token_logprobs",
+                list("How likely they were; null with nothing before.", logprob().or_null()),
+            ),
             required(
                 "top_logprobs",
-                list("The likeliest tokens at each place.", map("By their texts.", logprob())),
+                list(
+                    "The likeliest tokens at each place.",
+                    map("By their texts.", logprob()).or_null(),
+                ),
             ),
             required(
                 "text_offset",
                 list(
                     "Where they begin.",
-                    integer("Characters of the answer before the token.").at_least(0),
+                    integer("Characters of the text before the token.").at_least(0),
                 ),
             ),
         ],

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::limits::RATE_LIMIT_HEADERS;
-use super::schema::{Schema, integer, null, object, optional, required, text, word};
+use super::schema::{Schema, integer, named, null, object, optional, required, text, word};
 
 /// The header that every answer has.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -114,38 +114,48 @@ pub(super) fn schema() -> Schema {
     object("Every refusal and failure of every route.", [required("error", error)])
 }
 
-/// The response of a status, as an operation has it.
+/// What a status is called and means.
 ///
 /// # Panics
 ///
 /// If an operation names a status that has no row above.
-pub(super) fn response(status: &str) -> Value {
+fn row(status: &str) -> (&'static str, &'static str) {
     let row = ERRORS.iter().find(|(found, ..)| *found == status);
-    let (_, name, _) = row.unwrap_or_else(|| panic!("no error has the status {status}"));
+    let (_, name, about) = row.unwrap_or_else(|| panic!("no error has the status {status}"));
+    (name, about)
+}
+
+/// The response of a status, as an operation has it.
+pub(super) fn response(status: &str) -> Value {
+    let (name, _) = row(status);
     json!({ "$ref": format!("#/components/responses/{name}") })
 }
 
-/// All responses, as components.
-pub(super) fn responses() -> Map<String, Value> {
-    let responses = ERRORS.iter().map(|(status, name, about)| {
-        let mut headers = Map::from_iter([header(REQUEST_ID)]);
-        match *status {
-            "401" => headers.extend([header("www-authenticate")]),
-            "409" | "503" => headers.extend([header("retry-after")]),
-            "429" => {
-                headers.extend([header("retry-after")]);
-                headers.extend(rate_limit_headers());
-            }
-            _ => {}
+/// The same in another shape.
+pub(super) fn response_as(status: &str, shape: Schema) -> Value {
+    let (_, about) = row(status);
+    let mut headers = Map::from_iter([header(REQUEST_ID)]);
+    match status {
+        "401" => headers.extend([header("www-authenticate")]),
+        "409" | "503" => headers.extend([header("retry-after")]),
+        "429" => {
+            headers.extend([header("retry-after")]);
+            headers.extend(rate_limit_headers());
         }
-        let schema = json!({ "$ref": "#/components/schemas/Error" });
-        let response = json!({
-            "description": about,
-            "headers": headers,
-            "content": { "application/json": { "schema": schema } },
-        });
-        ((*name).to_owned(), response)
-    });
+        _ => {}
+    }
+    json!({
+        "description": about,
+        "headers": headers,
+        "content": { "application/json": { "schema": shape.json() } },
+    })
+}
+
+/// All responses of the shared shape, as components.
+pub(super) fn responses() -> Map<String, Value> {
+    let responses = ERRORS
+        .iter()
+        .map(|(status, name, _)| ((*name).to_owned(), response_as(status, named("Error"))));
     responses.collect()
 }
 

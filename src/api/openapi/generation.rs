@@ -1,5 +1,7 @@
 //! What chat and text completions have in common: sampling, streaming, `usage`.
 
+use std::ops::RangeInclusive;
+
 use super::super::openai::{MAX_CHOICES, MAX_STOP_BYTES, MAX_STOP_IDS, MAX_STOPS};
 use super::super::sampling::{
     LOGIT_BIAS, MIN_P, PENALTY, REPETITION_PENALTY, TEMPERATURE, TOP_K, TOP_P,
@@ -43,14 +45,16 @@ pub(super) fn paid(operation: Operation) -> Operation {
 pub(super) const PAID_HEADERS: &[&str] =
     &["x-credits-charged", "x-credits-balance", "idempotent-replayed"];
 
+/// Which model.
+pub(super) fn model() -> Field {
+    let about = "The model's id, or one of its aliases; `GET /v1/models` lists them.";
+    required("model", text(about).example("smollm2-135m-instruct"))
+}
+
 /// Which model, and how many answers.
 pub(super) fn model_and_choices() -> Vec<Field> {
     vec![
-        required(
-            "model",
-            text("The model's id, or one of its aliases; `GET /v1/models` lists them.")
-                .example("smollm2-135m-instruct"),
-        ),
+        model(),
         optional(
             "n",
             integer("How many answers are generated; each is charged.")
@@ -62,15 +66,37 @@ pub(super) fn model_and_choices() -> Vec<Field> {
 
 /// How tokens are chosen, and where answers end.
 pub(super) fn sampling() -> Vec<Field> {
-    let models = "The model's entry in the server's settings may have another default.";
-    let penalty = |what: &str| number(what).within(PENALTY).default(0);
     let stop = "Strings that end the answer and are not part of it.";
     let one_stop = || text("One such string, counted in bytes.").chars(1..=MAX_STOP_BYTES);
+    let mut fields = sampling_of(TEMPERATURE);
+    fields.extend([
+        optional("stop", either(stop, [one_stop(), list(stop, one_stop()).items(0..=MAX_STOPS)])),
+        optional(
+            "stop_token_ids",
+            list("Token ids that end the answer and are not part of it.", token_id())
+                .items(0..=MAX_STOP_IDS),
+        ),
+        max_credits(),
+    ]);
+    fields
+}
+
+/// `max_credits`.
+pub(super) fn max_credits() -> Field {
+    let about = "The most that all answers of this request may cost together; it has to pay for \
+                 one token. An answer that it ends is told as one that had no more tokens.";
+    optional("max_credits", integer(about).at_least(1))
+}
+
+/// How tokens are chosen.
+pub(super) fn sampling_of(temperature: RangeInclusive<f64>) -> Vec<Field> {
+    let models = "The model's entry in the server's settings may have another default.";
+    let penalty = |what: &str| number(what).within(PENALTY).default(0);
     vec![
         optional(
             "temperature",
             number(&format!("How much chance decides; 0 always takes the likeliest. {models}"))
-                .within(TEMPERATURE)
+                .within(temperature)
                 .default(1),
         ),
         optional(
@@ -121,12 +147,6 @@ pub(super) fn sampling() -> Vec<Field> {
                 number("The bias.").within(LOGIT_BIAS),
             ),
         ),
-        optional("stop", either(stop, [one_stop(), list(stop, one_stop()).items(0..=MAX_STOPS)])),
-        optional(
-            "stop_token_ids",
-            list("Token ids that end the answer and are not part of it.", token_id())
-                .items(0..=MAX_STOP_IDS),
-        ),
         optional(
             "min_tokens",
             integer("The answer does not end of itself before it has so many tokens.")
@@ -137,14 +157,6 @@ pub(super) fn sampling() -> Vec<Field> {
             "ignore_eos",
             boolean("The answer goes on until it has all its tokens: for load tests.")
                 .default(false),
-        ),
-        optional(
-            "max_credits",
-            integer(
-                "The most that all answers of this request may cost together; it has to pay for \
-                 one token. An answer that it ends has the finish reason `length`.",
-            )
-            .at_least(1),
         ),
     ]
 }
@@ -162,6 +174,13 @@ pub(super) fn streaming() -> Vec<Field> {
 
 /// What an answer has to look like.
 pub(super) fn format() -> Vec<Field> {
+    let mut fields = vec![optional("response_format", named("ResponseFormat"))];
+    fields.extend(format_extensions());
+    fields
+}
+
+/// The same by vLLM's names.
+pub(super) fn format_extensions() -> Vec<Field> {
     let schema = || {
         either(
             "A JSON schema that the answer fits.",
@@ -172,7 +191,6 @@ pub(super) fn format() -> Vec<Field> {
     let regex = || text("A regular expression that the whole answer matches.");
     let grammar = || text("A Lark grammar that the answer follows.");
     vec![
-        optional("response_format", named("ResponseFormat")),
         optional(
             "structured_outputs",
             request(
@@ -194,21 +212,21 @@ pub(super) fn format() -> Vec<Field> {
 }
 
 /// Fields that clients send and that change nothing here.
-pub(super) fn ignored() -> Vec<Field> {
-    let ignored = |name| optional(name, any("Accepted and ignored."));
-    [
-        "user",
-        "store",
-        "metadata",
-        "service_tier",
-        "verbosity",
-        "prompt_cache_key",
-        "safety_identifier",
-        "cache_prompt",
-    ]
-    .map(ignored)
-    .into()
+pub(super) fn ignored(names: &[&'static str]) -> impl Iterator<Item = Field> {
+    names.iter().map(|name| optional(name, any("Accepted and ignored.")))
 }
+
+/// Those of OpenAI's generating routes.
+pub(super) const IGNORED: &[&str] = &[
+    "user",
+    "store",
+    "metadata",
+    "service_tier",
+    "verbosity",
+    "prompt_cache_key",
+    "safety_identifier",
+    "cache_prompt",
+];
 
 /// A field of OpenAI's that this server has not got.
 pub(super) fn refused(name: &'static str, unless: &str) -> Field {

@@ -14,15 +14,18 @@ mod admin_sales;
 mod billing;
 mod chat;
 mod completions;
+mod embeddings;
 mod errors;
 mod generation;
 mod keys;
+mod messages;
 mod models;
 mod native;
 mod notices;
 mod operation;
 mod operations;
 mod people;
+mod responses;
 mod schema;
 mod usage;
 
@@ -77,6 +80,9 @@ fn groups() -> Vec<Group> {
     vec![
         chat::group(),
         completions::group(),
+        responses::group(),
+        messages::group(),
+        embeddings::group(),
         generation::group(),
         native::group(),
         models::group(),
@@ -169,7 +175,7 @@ fn security_schemes() -> Value {
     json!({
         "accountKey": bearer(
             "A key of an account, `mz-...`: it spends the account's credits as far as its scopes \
-             and limits allow."
+             and limits allow. It may also be sent in a header `x-api-key`."
         ),
         "session": bearer("The secret of a session, `ms-...`, that signing in gave to a user."),
         "operatorKey": bearer("The key of whoever runs the server."),

@@ -36,6 +36,8 @@ pub(super) struct Operation {
     answers: Vec<Answer>,
     /// Statuses of the shared shape of errors.
     errors: BTreeSet<u16>,
+    /// Their shape, where it is not the shared one.
+    error_shape: Option<Schema>,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             errors: BTreeSet::new(),
+            error_shape: None,
         }
     }
 
@@ -116,6 +119,12 @@ impl Operation {
     pub(super) fn query(mut self, name: &str, schema: Schema) -> Self {
         self.parameters.push(parameter("query", name, false, schema));
         self.fails(&[400])
+    }
+
+    /// A header, which may be left out.
+    pub(super) fn header(mut self, name: &str, schema: Schema) -> Self {
+        self.parameters.push(parameter("header", name, false, schema));
+        self
     }
 
     /// The request may be sent again under the same `Idempotency-Key`.
@@ -181,6 +190,12 @@ impl Operation {
         self
     }
 
+    /// Refusals have another shape.
+    pub(super) fn errors_as(mut self, shape: Schema) -> Self {
+        self.error_shape = Some(shape);
+        self
+    }
+
     /// The operation object of one of its paths.
     pub(super) fn json(&self, route: &Route, tag: &str) -> Value {
         let (who, security) = callers(route.access);
@@ -241,7 +256,10 @@ impl Operation {
         for status in self.errors.iter().chain(of_access) {
             let status = status.to_string();
             if !responses.contains_key(&status) {
-                let response = errors::response(&status);
+                let response = match &self.error_shape {
+                    Some(shape) => errors::response_as(&status, shape.clone()),
+                    None => errors::response(&status),
+                };
                 responses.insert(status, response);
             }
         }

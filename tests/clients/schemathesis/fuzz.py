@@ -18,13 +18,8 @@ from server import Server  # noqa: E402
 MODEL = "smollm2-135m-instruct"
 OPERATOR = "the operator of the fuzzed server"
 PASSWORD = "correct horse battery staple"
-# Neither slows a fuzzer down: a plan without limits, and a way to pay that needs nobody else.
-SETTINGS = """
-[plans.unlimited]
-
-[payments.manual]
-instructions = "Transfer {amount} KWD with the reference {reference}"
-"""
+# A plan that does not slow a fuzzer down.
+SETTINGS = "\n[plans.unlimited]\n"
 CHECKS = [
     "not_a_server_error",
     "status_code_conformance",

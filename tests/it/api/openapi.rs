@@ -137,7 +137,7 @@ async fn the_document_has_every_field_that_handlers_read() {
         let properties = node["properties"].as_object().into_iter().flatten();
         known.extend(properties.map(|(name, _)| name.clone()));
         if node.get("in").is_some() {
-            known.extend(node["name"].as_str().map(str::to_lowercase).iter().cloned());
+            known.extend(node["name"].as_str().map(str::to_lowercase));
         }
     });
     let mut unknown = Vec::new();
