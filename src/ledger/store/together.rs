@@ -346,3 +346,96 @@ fn write<'a>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::recovery;
+    use crate::ledger::store::{self, NewKeyRow, connection};
+    use crate::ledger::types::{MeterRequest, NewKeyRequest};
+
+    const NOW_MS: i64 = 1_772_312_400_000;
+    const METERS: [MeterId; 2] = [MeterId([1; 16]), MeterId([2; 16])];
+
+    fn done<T, E: std::fmt::Debug>(outcome: Outcome<T, E>) -> T {
+        outcome.unwrap()
+    }
+
+    /// Runs `test` in a transaction on books with ten credits and two open meters on them.
+    fn with_meters(test: impl FnOnce(&Context<'_>)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut conn = connection::writer(&folder.path().join("ledger.db")).unwrap();
+        let boot = recovery::begin_boot(&mut conn, NOW_MS, true).unwrap().boot;
+        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let context = Context { conn: &conn, now_ms: NOW_MS, boot, keeps_ids: true };
+        let account = done(store::create_account(&context, "alice", "default", "test"));
+        let grant = store::Grant {
+            account,
+            credits: Credits(10),
+            reason: "why".to_owned(),
+            actor: "test".to_owned(),
+            command: [0; 16],
+        };
+        done(store::grant(&context, &grant));
+        let row = NewKeyRow {
+            request: NewKeyRequest::new(account, "key"),
+            prefix: "key".to_owned(),
+            secret_hash: [0; 32],
+        };
+        let key = done(store::create_key(&context, &row, "test"));
+        for (meter, credits_per_token) in METERS.into_iter().zip([1, 2]) {
+            let request = MeterRequest {
+                account,
+                key,
+                model: "model".to_owned(),
+                model_digest: [0; 32],
+                credits_per_token,
+                streamed: true,
+                input_tokens: 1,
+                idempotency_key: None,
+                body_hash: [0; 32],
+            };
+            done(store::open_meter(&context, meter, &request));
+        }
+        test(&context);
+    }
+
+    fn new(meter: MeterId, tokens: usize) -> NewCharge {
+        NewCharge { meter, choice: 0, groups: vec![vec![7]; tokens] }
+    }
+
+    #[test]
+    fn what_is_shared_is_written_once() {
+        with_meters(|context| {
+            let mut remembered = Remembered::default();
+            for (round, balance) in [(0, 10), (1, 5)] {
+                let charges = [new(METERS[0], 1), new(METERS[1], 2)];
+                let before = context.conn.total_changes();
+                let paid =
+                    charge_together(context, &mut remembered, Undo::Savepoint, charges.iter());
+                let paid = paid.unwrap().unwrap();
+                let balances = paid.iter().map(|charged| balance - charged.balance.0);
+                assert_eq!(balances.collect::<Vec<_>>(), [1, 5], "{round}");
+                // An account, a key; two meters, two rows of ids.
+                assert_eq!(context.conn.total_changes() - before, 6, "{round}");
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_not_plain_changes_nothing() {
+        let check = |charges: &[NewCharge]| {
+            with_meters(|context| {
+                let before = context.conn.total_changes();
+                let mut remembered = Remembered::default();
+                let undo = Undo::Transaction;
+                let paid = charge_together(context, &mut remembered, undo, charges.iter());
+                assert_eq!(paid.unwrap(), Err(OneByOne), "{charges:?}");
+                assert_eq!(context.conn.total_changes(), before, "{charges:?}");
+            });
+        };
+        check(&[new(MeterId([3; 16]), 1)]);
+        check(&[new(METERS[0], 1), new(METERS[1], 5)]); // 11 of 10.
+        check(&[new(METERS[0], 0)]);
+    }
+}
