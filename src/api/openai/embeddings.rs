@@ -288,7 +288,8 @@ mod tests {
         assert_eq!(unit(vec![-2.0], 1), [-1.0]);
         assert_eq!(unit(vec![0.0, 0.0], 2), [0.0, 0.0]);
         // Squares beyond what a 32-bit float holds.
-        assert_eq!(unit(vec![3e30, 4e30], 2), [0.6, 0.8]);
+        let huge = 2.0_f32.powi(100);
+        assert_eq!(unit(vec![3.0 * huge, 4.0 * huge], 2), [0.6, 0.8]);
     }
 
     #[test]

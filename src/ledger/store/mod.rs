@@ -15,6 +15,7 @@ mod meters;
 mod notices;
 mod refunds;
 mod sessions;
+mod together;
 mod topups;
 mod users;
 mod vouchers;
@@ -32,6 +33,7 @@ pub(crate) use refunds::{
     NewRefund, SELECT as SELECT_REFUND, begin_refund, begin_refund_once, finish_refund, refund_info,
 };
 pub(crate) use sessions::{accept_invitation, end_session, invite, start_session};
+pub(crate) use together::{NewCharge, OneByOne, Remembered, Undo, charge_together};
 pub(crate) use topups::{
     MAX_PROVIDER_ID_CHARS, SELECT as SELECT_TOPUP, create_topup, pay_topup, record_event, topup,
     topup_checked, topup_info, topup_of_order, topup_started,

@@ -25,7 +25,17 @@ pub(super) struct Threshold {
     pub(super) told: bool,
 }
 
-/// Every change of a team's balance goes through here: a fall below the threshold is told, and a
+impl Threshold {
+    /// Whether a change of the balance is none of a notice's: see [`balance_moved`].
+    pub(super) fn is_quiet(self, before: i64, after: i64) -> bool {
+        let Self { below: Some(below), told } = self else { return true };
+        let tells = before >= below && after < below && !told;
+        let arms = after >= below && told;
+        !tells && !arms
+    }
+}
+
+/// Every change of a team's balance goes through here, or is quiet: a fall below the threshold is told, and a
 /// rise to it or above arms it again.
 pub(super) fn balance_moved(
     context: &Context<'_>,

@@ -7,6 +7,7 @@ import { afterEach, beforeEach } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const MODEL = "smollm2-135m-instruct"; // The default one.
+export const THINKER = "thinker"; // See thinker.toml beside the Python tests.
 export const ABLE_MODEL = "qwen2.5-coder-0.5b-instruct"; // Was trained to call tools.
 
 const origin = process.env.MIZAN_BASE_URL;

@@ -12,11 +12,12 @@ from pathlib import Path
 import openai
 import pytest
 from books import Books
-from server import Server
+from server import Server, with_thinker
 from wire import Wire
 
 MODEL = "smollm2-135m-instruct"  # The default one.
 ABLE_MODEL = "qwen2.5-coder-0.5b-instruct"  # Was trained to call tools.
+THINKER = "thinker"  # See thinker.toml.
 
 
 @dataclass
@@ -50,7 +51,9 @@ def models_folder() -> Path:
 @pytest.fixture(scope="session")
 def server(binary, models_folder, tmp_path_factory):
     data = tmp_path_factory.mktemp("mizan")
-    server = Server(binary, data, models_folder, [MODEL, ABLE_MODEL])
+    serve = [MODEL, ABLE_MODEL, THINKER]
+    config = with_thinker(data, models_folder)
+    server = Server(binary, data, models_folder, serve, "--config", config)
     server.start()
     yield server
     server.stop()

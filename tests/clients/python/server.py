@@ -16,6 +16,17 @@ from pathlib import Path
 
 START_TIMEOUT = 600  # Seconds: a first start may have to fetch the model.
 SECRET = re.compile(r"mz-[0-9A-Za-z]{20,}")
+CATALOG = Path(__file__).parents[3] / "models.toml"
+THINKER = Path(__file__).parent / "thinker.toml"
+
+
+def with_thinker(data: Path, models: Path) -> Path:
+    """A catalogue that also has the model for tests of reasoning."""
+    catalog = data / "models.toml"
+    catalog.write_text(
+        CATALOG.read_text() + THINKER.read_text().replace("FOLDER", str(models.resolve()))
+    )
+    return catalog
 
 
 class Server:
@@ -102,7 +113,8 @@ def serve_beside(binary: str, models: str, *command: str) -> int:
     """Its exit code, or a failed one if the server or its books did not hold."""
     with tempfile.TemporaryDirectory(prefix="mizan-") as data:
         folder = Path(os.environ["MIZAN_TEST_MODELS"])
-        server = Server(binary, Path(data), folder, models.split(","))
+        config = with_thinker(Path(data), folder)
+        server = Server(binary, Path(data), folder, models.split(","), "--config", config)
         server.start()
         operator = SECRET.search(server.printed()).group()  # Told before any other key.
         told = {"MIZAN_BASE_URL": server.origin, "MIZAN_ADMIN_KEY": operator}

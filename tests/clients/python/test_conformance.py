@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ABLE_MODEL, MODEL
-from server import Server
+from server import CATALOG, Server
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-CATALOG = Path(__file__).parents[3] / "models.toml"
 GREEDY = "sampling = { temperature = 0 }"
 
 

@@ -2,15 +2,13 @@
 
 import asyncio
 import time
-from pathlib import Path
 
 import openai
 import pytest
 from books import Books
 from conftest import MODEL, native_client, options
-from server import Server
+from server import CATALOG, Server
 
-CATALOG = Path(__file__).parents[3] / "models.toml"
 PLANS = """
 [plans.single]
 max_concurrent_requests = 1

@@ -167,7 +167,6 @@ def test_round_trip(client, ask):
         **ask | {"messages": messages, "max_tokens": 40}, tool_choice="none"
     )
     assert second.choices[0].message.content
-    assert second.usage.prompt_tokens > first.usage.prompt_tokens
 
 
 def test_several_choices_at_once(async_client, ask):

@@ -16,7 +16,7 @@ use mizan::text::{ChatTemplate, TokenType, Tokenizer, Vocabulary};
 use super::weightless::{slot, steps_of_weights};
 
 const CONTROLS: [&str; 5] = ["<|im_end|>", "<|assistant|>", "<|user|>", "<|system|>", "<|hidden|>"];
-const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
+pub(crate) const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
     {% elif m.role == 'system' %}<|system|>{% else %}<|user|>{% endif %}{{ m.content }}\
     {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
@@ -87,7 +87,7 @@ impl Control {
 }
 
 impl Scripted {
-    pub(crate) fn start(script: &[&[u8]], bounds: Bounds) -> Self {
+    pub(crate) fn start(script: &[&[u8]], bounds: Bounds, template: &str) -> Self {
         let vocabulary = vocabulary(script);
         let id = |text: &str| vocabulary.tokens.iter().position(|t| t == text).unwrap() as u32;
         let model = Speaker {
@@ -127,7 +127,7 @@ impl Scripted {
         };
         let engine = Engine::start(Decoder::new(Box::new(model), shape), options).unwrap();
         let tokenizer = Arc::new(Tokenizer::from_vocabulary(vocabulary).unwrap());
-        let chat_template = ChatTemplate::compile(TEMPLATE, &tokenizer).unwrap();
+        let chat_template = ChatTemplate::compile(template, &tokenizer).unwrap();
         Self { engine, tokenizer, chat_template, control }
     }
 }

@@ -28,7 +28,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::scripted::{Bounds, Control, HIDDEN_SIZE, Scripted};
+use super::scripted::{Bounds, Control, HIDDEN_SIZE, Scripted, TEMPLATE};
 
 /// Costs 1 credit a token.
 pub(crate) const STANDARD: &str = "scripted";
@@ -69,6 +69,8 @@ sources = [{ path = "none.gguf" }]
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) script: Vec<&'static [u8]>,
+    /// What the models' prompts are written with.
+    pub(crate) template: &'static str,
     pub(crate) credits: i64,
     pub(crate) bounds: Bounds,
     pub(crate) key_limit: Option<i64>,
@@ -89,6 +91,7 @@ impl Setup {
     pub(crate) fn saying(script: &[&'static str]) -> Self {
         Self {
             script: script.iter().map(|token| token.as_bytes()).collect(),
+            template: TEMPLATE,
             credits: 5_000,
             bounds: Bounds::default(),
             key_limit: None,
@@ -169,7 +172,7 @@ impl Server {
 
         let mut controls = Vec::new();
         let models = [STANDARD, PREMIUM].map(|id| {
-            let scripted = Scripted::start(&setup.script, setup.bounds);
+            let scripted = Scripted::start(&setup.script, setup.bounds, setup.template);
             controls.push(scripted.control);
             let entry = config.model(id).unwrap().clone();
             let embedding = Embedding {
