@@ -137,8 +137,9 @@ def main():
         settings = folder / "models.toml"
         settings.write_text((ROOT / "models.toml").read_text() + SETTINGS)
         models = Path(os.environ["MIZAN_TEST_MODELS"])
-        server = Server(os.environ["MIZAN_BIN"], folder / "data", models, MODEL)
-        server.environment |= {"MIZAN_CONFIG": str(settings), "MIZAN_ADMIN_KEY": OPERATOR}
+        binary, data = os.environ["MIZAN_BIN"], folder / "data"
+        server = Server(binary, data, models, [MODEL], "--config", settings)
+        server.environment |= {"MIZAN_ADMIN_KEY": OPERATOR}
         server.start()
         callers, known = furnish(server)
         seen = folder / "seen"
