@@ -195,6 +195,9 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
     let (uri, body, status) = match (route.method.as_str(), end) {
         ("POST", "/chat/completions") => (route.path.to_owned(), chat(json!({})), Some(200)),
         ("POST", "/completions") => (route.path.to_owned(), completion(json!({})), Some(200)),
+        ("POST", "/responses") => {
+            (route.path.to_owned(), json!({ "model": "scripted", "input": "Hi" }), Some(200))
+        }
         ("POST", "/messages" | "/messages/count_tokens") => {
             (route.path.to_owned(), chat(json!({ "max_tokens": 9 })), Some(200))
         }

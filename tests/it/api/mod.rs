@@ -15,6 +15,7 @@ mod limits;
 mod money;
 mod panics;
 mod plain;
+mod responses;
 mod routes;
 mod sales;
 mod sessions;
