@@ -74,6 +74,8 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // What there is to call.
+    get("/openapi.json", PUBLIC),
     // What receipts are checked with: no secret, and also needed by those without an account.
     get("/api/v1/receipt-key", PUBLIC),
     // Generations.
@@ -83,6 +85,9 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/completions", INFERENCE),
     post("/v1/messages", INFERENCE),
     post("/api/v1/messages", INFERENCE),
+    // Vectors: they cost no credits, but the machine's time.
+    post("/v1/embeddings", INFERENCE),
+    post("/api/v1/embeddings", INFERENCE),
     post("/v1/responses", INFERENCE),
     get("/v1/responses/{id}", INFERENCE),
     delete("/v1/responses/{id}", INFERENCE),

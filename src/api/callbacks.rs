@@ -4,15 +4,16 @@
 //! anything that the caller did not know.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::AppState;
 use super::billing::{checked, find};
+use super::body::RawBody;
 use super::error::ApiError;
+use super::url::Path;
 use crate::billing::{CallbackError, Verdict};
 use crate::ledger::{TopupInfo, TopupState};
 use crate::payments::Headers;
@@ -22,7 +23,7 @@ pub(super) async fn webhook(
     State(state): State<AppState>,
     Path(provider): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let callback = state

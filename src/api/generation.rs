@@ -30,7 +30,7 @@ use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
-use crate::text::{AnswerPiece, AnswerStream};
+use crate::text::{AnswerPiece, AnswerRules, AnswerStream};
 
 /// What to generate, for whom.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) struct GenerationRequest {
     pub(super) sampling: SamplingParams,
     /// What every answer keeps to, at its beginning.
     pub(super) constraint: Option<Box<dyn Constraint>>,
+    /// How the text of the answers is read.
+    pub(super) answers: AnswerRules,
     /// Strings that end an answer and are not part of it.
     pub(super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -232,7 +234,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
 impl GenerationRequest {
     /// What makes parts of a choice's ids.
     pub(super) fn answer_stream(&self) -> AnswerStream {
-        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone())
+        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone(), &self.answers)
     }
 
     pub(super) fn num_choices(&self) -> usize {
@@ -361,7 +363,7 @@ impl Generation {
 
     /// Charges and delivers the text that has been released, if there is any.
     async fn deliver(&mut self) -> Result<(), Outcome> {
-        if self.choices.iter().all(|choice| choice.pieces.is_empty()) {
+        if !self.choices.iter().any(Choice::has_news) {
             return Ok(());
         }
         // Room first, charge second: nothing is paid for that there is no room to hand over.
@@ -376,7 +378,7 @@ impl Generation {
         let mut charged = Ok(());
         let mut allowance = Allowance::left(&self.request, &self.meter);
         for (index, choice) in self.choices.iter_mut().enumerate() {
-            if choice.pieces.is_empty() {
+            if !choice.has_news() {
                 continue;
             }
             let allowed = allowance.take(&choice.pieces);
@@ -390,10 +392,12 @@ impl Generation {
             };
             let unpaid = choice.pieces.split_off(paid.pieces);
             let pieces = std::mem::replace(&mut choice.pieces, unpaid);
-            if !pieces.is_empty() {
+            if !pieces.is_empty() || choice.has_prompt_news() {
                 let release = choice.release(index, pieces);
                 self.reasoning_tokens += release.reasoning_tokens;
-                self.observer.released(&release);
+                if !release.parts.is_empty() {
+                    self.observer.released(&release);
+                }
                 releases.push(release);
             }
             if paid.exhausted {

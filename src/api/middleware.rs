@@ -17,7 +17,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::error::ApiError;
 use super::limits::RATE_LIMIT_HEADERS;
-use super::{AppState, access, anthropic, limits};
+use super::{AppState, access, anthropic, limits, unread};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
@@ -44,6 +44,7 @@ pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(cors(&state.config.cors_origins))
         .layer(from_fn_with_state(state.clone(), with_request_id))
         .layer(from_fn(anthropic::in_shape))
+        .layer(from_fn(unread::drain))
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {

@@ -39,6 +39,7 @@ mod native;
 mod notices;
 mod observe;
 mod openai;
+mod openapi;
 mod operations;
 mod operator;
 mod passwords;
@@ -52,7 +53,9 @@ mod sign_ins;
 mod state;
 mod time_span;
 mod tries;
+mod unread;
 mod unsettled;
+mod url;
 mod usage;
 mod users;
 
@@ -72,7 +75,7 @@ pub use state::{AppState, NOTICE_TIMEOUT};
 
 use anthropic::{count_tokens, messages};
 use connections::CLOSING_TIMEOUT;
-use openai::{chat, completions, models};
+use openai::{chat, completions, embeddings, models};
 use operator::ThroughControlSocket;
 
 /// All routes, ready to be called.
@@ -80,6 +83,7 @@ pub fn router(state: AppState) -> Router {
     let generating = Router::new()
         .route("/chat/completions", post(chat::create))
         .route("/completions", post(completions::create))
+        .route("/embeddings", post(embeddings::create))
         .route("/responses", post(responses::create))
         .route("/responses/{id}", get(responses::get).delete(responses::remove))
         .route("/responses/{id}/input_items", get(responses::input_items))
@@ -122,6 +126,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics));

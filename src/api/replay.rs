@@ -119,10 +119,14 @@ fn release(
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    // What is held back at a stop string is the beginning of that string, and what was held back
-    // when the credits ran out was not sent.
-    if matches!(finish, Finish::EndOfTurn | Finish::ToolCalls | Finish::Length) {
-        stream.finish(&mut pieces);
+    match finish {
+        Finish::EndOfTurn | Finish::ToolCalls | Finish::Length => stream.finish(&mut pieces),
+        // What is held back as text is the beginning of that string.
+        Finish::StopString => stream.finish_stopped(&mut pieces),
+        // What follows was not sent.
+        Finish::OutOfCredits | Finish::MaxCredits | Finish::Deadline => {
+            stream.finish_cut(&mut pieces);
+        }
     }
     let mut release = Release { choice, tokens: ids.len() as u32, ..Release::default() };
     for piece in pieces {

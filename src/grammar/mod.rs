@@ -6,12 +6,21 @@
 //! and no connection, and cannot panic.
 //! Never knows: HTTP, credits, which request it is for.
 
-use std::sync::Arc;
+mod compile;
+mod constraint;
+mod digest;
+mod environment;
+mod error;
+mod pieces;
+mod pool;
+mod schema;
+mod token_table;
 
 use serde_json::Value;
 
-use crate::engine::Constraint;
-use crate::text::Tokenizer;
+pub use compile::compile;
+pub use environment::Environment;
+pub use error::GrammarError;
 
 /// What an answer must look like.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +48,7 @@ pub enum Grammar {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// This text, in whatever tokens. A token of the vocabulary that is spelled so counts too if
-    /// it is text; one that steers the model ([`Tokenizer::is_control`]) needs [`Piece::Token`].
+    /// it is text; one that steers the model ([`crate::text::Tokenizer::is_control`]) needs [`Piece::Token`].
     Text(String),
     /// This one token.
     Token(u32),
@@ -61,73 +70,4 @@ pub enum Piece {
         /// At most so often.
         max: Option<usize>,
     },
-}
-
-/// Why a grammar cannot be used. The caller's doing, all of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GrammarError {
-    /// It is longer than what is read.
-    #[error("the {what} has {size} bytes; at most {max} are read")]
-    TooLarge {
-        /// "schema", "regular expression", ...
-        what: &'static str,
-        /// Its size.
-        size: usize,
-        /// The bound.
-        max: usize,
-    },
-    /// The schema is wrong, or asks for what cannot be enforced.
-    #[error("the schema at {}: {why}", if .at.is_empty() { "its root" } else { .at })]
-    Schema {
-        /// JSON pointer to the place; empty for the whole.
-        at: String,
-        /// What is wrong there.
-        why: String,
-    },
-    /// The regular expression is wrong.
-    #[error("the regular expression: {0}")]
-    Regex(String),
-    /// There is nothing to choose from, or too much.
-    #[error("the choices: {0}")]
-    Choice(String),
-    /// The grammar is wrong.
-    #[error("the grammar: {0}")]
-    Lark(String),
-    /// Pieces that cannot follow one another.
-    #[error("the pieces: {0}")]
-    Pieces(String),
-    /// It needs more time or memory than a grammar may.
-    #[error("the {what} is too complex: {why}; make it smaller")]
-    TooComplex {
-        /// "schema", "regular expression", ...
-        what: &'static str,
-        /// Which bound it broke.
-        why: String,
-    },
-}
-
-/// What grammars are compiled with: a model's tokens, and the grammars compiled last.
-#[derive(Clone, Debug)]
-pub struct Environment {
-    tokenizer: Arc<Tokenizer>,
-    vocab_size: usize,
-}
-
-impl Environment {
-    /// For a model whose logits are `vocab_size` many; they may be more than the tokenizer's ids.
-    pub fn new(tokenizer: Arc<Tokenizer>, vocab_size: usize) -> Self {
-        Self { tokenizer, vocab_size }
-    }
-}
-
-/// A constraint at its beginning. Clones of it are for further sequences.
-///
-/// Takes up to a second for large schemas: call it where blocking is allowed. Asked again for the
-/// same grammar, it answers at once.
-pub fn compile(
-    grammar: &Grammar,
-    environment: &Environment,
-) -> Result<Box<dyn Constraint>, GrammarError> {
-    let _ = (grammar, &environment.tokenizer, environment.vocab_size);
-    Err(GrammarError::Lark("not built yet".to_owned()))
 }

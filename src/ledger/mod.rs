@@ -78,6 +78,10 @@ pub use sales::{
 };
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
+pub(crate) use store::{
+    MAX_AMOUNT, MAX_NAME_CHARS, MAX_NOTICE_URL_CHARS, MAX_PROVIDER_ID_CHARS, MAX_REASON_CHARS,
+    MAX_USER_NAME_CHARS,
+};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,
@@ -90,7 +94,6 @@ pub use writer::CommitTimes;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -99,7 +102,7 @@ use clock::bounded_ms;
 use lock::Lock;
 use reader::Readers;
 use store::{Context, Outcome, connection};
-use writer::{Durability, Gauges, Housekeeping, Message, Writer, job};
+use writer::{Changes, Durability, Gauges, Housekeeping, Message, Queue, Work, Writer, job};
 
 /// How a ledger is run.
 #[derive(Debug, Clone)]
@@ -157,7 +160,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Inner {
-    queue: Sender<Message>,
+    queue: Queue,
     max_waiting: usize,
     gauges: Arc<Gauges>,
     readers: Readers,
@@ -209,9 +212,9 @@ impl Ledger {
             idle: options.idle,
             retain_ids_ms: options.retain_ids.map(millis),
         };
-        let (sender, receiver) = channel();
+        let (queue, inbox) = writer::queue();
         let writer =
-            Writer::new(conn, lock, recovered.boot, Arc::clone(&clock), housekeeping, receiver);
+            Writer::new(conn, lock, recovered.boot, Arc::clone(&clock), housekeeping, inbox);
         let gauges = writer.gauges();
         // Recovery ended with a commit that survives a power cut, and all before it with it.
         gauges.durable_seq.store(last_seq, Ordering::SeqCst);
@@ -221,7 +224,7 @@ impl Ledger {
             .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                queue: sender,
+                queue,
                 max_waiting: options.queue.max(1),
                 gauges,
                 readers: Readers::new(path.to_owned()),
@@ -271,20 +274,26 @@ impl Ledger {
         E: From<Unavailable> + Send + 'static,
         F: FnOnce(&Context<'_>) -> Outcome<T, E> + Send + 'static,
     {
-        let (job, reply) = job(durability, run);
+        let (work, reply) = job(durability, Changes::Any, run);
+        self.queue_up(admission, work);
+        reply
+    }
+
+    /// Queues a command, or answers it at once.
+    fn queue_up(&self, admission: Admission, work: Work) {
         if let Admission::New = admission
             && self.inner.gauges.waiting() >= self.inner.max_waiting
         {
-            job.answer(Err(Unavailable::Busy));
-            return reply;
+            return work.answer(Err(Unavailable::Busy));
         }
-        let place = Gauges::queue_up(&self.inner.gauges);
-        if let Err(refused) = self.inner.queue.send(Message::Run(job, place))
-            && let Message::Run(job, _) = refused.0
-        {
-            job.answer(Err(Unavailable::Stopped));
+        self.push(work, Queue::push);
+    }
+
+    fn push(&self, work: Work, push: fn(&Queue, Message) -> Result<(), Message>) {
+        let message = Message::Run(work, Gauges::queue_up(&self.inner.gauges));
+        if let Err(Message::Run(work, _)) = push(&self.inner.queue, message) {
+            work.answer(Err(Unavailable::Stopped));
         }
-        reply
     }
 }
 
@@ -295,7 +304,7 @@ impl Inner {
         // The writer's connection has to be the last one: it alone can put the WAL away.
         self.readers.close_idle();
         // An error means that the writer is gone already.
-        let _ = self.queue.send(Message::Stop);
+        let _ = self.queue.push(Message::Stop);
         if thread.join().is_err() {
             tracing::error!("the ledger's writer had panicked; reopening the books recovers");
         }

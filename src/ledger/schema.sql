@@ -1,7 +1,8 @@
 -- Version 2 of the books. Read this first: the rest of the ledger only moves rows of these tables.
 -- `migrations/` brings older books here, and a test that they become exactly this.
 --
--- An account's balance is never computed from an estimate and never held in memory. At every commit
+-- An account's balance is never computed from an estimate, and what is remembered of it is believed
+-- only once a statement has found it so. At every commit
 --     balance = sum(transfers in) - sum(transfers out) - sum(used of its open meters)
 -- and a team's balance is at least zero. What may not happen is refused here, by the database, as
 -- well as by the code: CHECKs for values, triggers for history that may only grow.

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::grammar::Environment;
 use crate::hub::{Hub, HubError};
-use crate::model::ModelError;
+use crate::model::{ModelError, Pooling};
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
 pub use load::{DecoderLimits, open_decoder, open_tokenizer};
@@ -45,12 +45,25 @@ pub struct LoadedModel {
     pub grammar: Environment,
     /// How messages become a prompt; `None` for a base model without a template.
     pub chat_template: Option<ChatTemplate>,
+    /// How it makes vectors of texts, or why it does not.
+    pub embedding: Result<Embedding, String>,
     /// Positions that a prompt and its answer have together.
     pub context_length: usize,
     /// Bytes it counts against the memory budget: weights and KV blocks.
     pub memory: u64,
     /// Unix seconds.
     pub loaded_at: i64,
+}
+
+/// How a model makes vectors of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embedding {
+    /// Which hidden states count.
+    pub pooling: Pooling,
+    /// Values of a vector.
+    pub size: usize,
+    /// The shortest vectors it was trained for, if there are shorter ones than its own.
+    pub min_dimensions: Option<usize>,
 }
 
 impl Drop for LoadedModel {

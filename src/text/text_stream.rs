@@ -106,6 +106,11 @@ impl TextStream {
         self.stops.iter_mut().for_each(|stop| stop.matched = 0);
     }
 
+    /// Whether a token was pushed that no piece has released yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Feeds a byte to all matchers; the length of the longest stop string that it completes.
     fn complete_stop(&mut self, byte: u8) -> Option<usize> {
         let done = |stop: &mut StopMatcher| stop.push(byte).then_some(stop.pattern.len());

@@ -83,6 +83,8 @@ pub(super) struct Parts {
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
     pub(super) add_bos: bool,
+    /// What ends a text that is embedded.
+    pub(super) eos_suffix: Option<u32>,
     pub(super) end_of_turn: Vec<u32>,
 }
 
@@ -98,6 +100,7 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
+    eos_suffix: Option<u32>,
     end_of_turn: Vec<u32>,
 }
 
@@ -154,6 +157,7 @@ impl Tokenizer {
             bos: vocabulary.bos,
             eos: vocabulary.eos,
             add_bos: vocabulary.add_bos.unwrap_or(default_add_bos),
+            eos_suffix: vocabulary.eos.filter(|_| vocabulary.add_eos == Some(true)),
             end_of_turn,
         }))
     }
@@ -178,6 +182,7 @@ impl Tokenizer {
             bos: parts.bos,
             eos: parts.eos,
             add_bos: parts.add_bos,
+            eos_suffix: parts.eos_suffix,
             end_of_turn: parts.end_of_turn,
         }
     }
@@ -243,6 +248,12 @@ impl Tokenizer {
     /// The BOS to put before a plain prompt, where the vocabulary wants one.
     pub fn bos_prefix(&self) -> Option<u32> {
         self.bos.filter(|_| self.add_bos)
+    }
+
+    /// The EOS to put after a text that is embedded, where the vocabulary wants one. What is to be
+    /// continued never gets one, whatever the vocabulary says.
+    pub fn eos_suffix(&self) -> Option<u32> {
+        self.eos_suffix
     }
 
     /// The text of `ids` as one whole: control tokens hidden, the space that encoding put in front

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mizan::catalog::{Catalog, Device, ModelEntry, Pack, Plan, Sha256Digest, Source, Tier};
+use mizan::catalog::{
+    Catalog, Device, ModelEntry, Pack, Plan, Pooling, Sha256Digest, Source, Tier,
+};
 use mizan::money::Fils;
 
 /// What a file needs besides the lines under test, which come first so that lines count from 1.
@@ -347,6 +349,10 @@ fn models_are_refused_where_they_can_not_work() {
         "models.toml:2:18: 8 is out of range: a whole number from 16 to 16777216",
     );
     model_refused(
+        "pooling = \"max\"",
+        "models.toml:2:11: unknown variant `max`, expected one of `mean`, `cls`, `last`",
+    );
+    model_refused(
         "sampling = { temperature = 2.5 }",
         "models.toml:2:28: 2.5 is out of range: a number from 0 to 2",
     );
@@ -457,6 +463,7 @@ fn every_key_of_a_model_is_read() {
     let model = model(
         "id = \"m\"\naliases = [\"meta/M:latest\"]\ntier = \"standard\"\nowned_by = \"us\"\n\
          context_length = 4096\nchat_template = \"{{ bos_token }}\"\n\
+         pooling = \"mean\"\nmin_dimensions = 32\n\
          sampling = { temperature = 0, top_p = 0.5, top_k = 4, min_p = 0.05, \
          repetition_penalty = 1.1 }\n\
          sources = [{ hub = \"a/b\", files = [\"m.gguf\"], revision = \"v1\" }]",
@@ -466,6 +473,8 @@ fn every_key_of_a_model_is_read() {
     assert_eq!(model.owned_by.as_deref(), Some("us"));
     assert_eq!(model.context_length, Some(4096));
     assert_eq!(model.chat_template.as_deref(), Some("{{ bos_token }}"));
+    assert_eq!(model.pooling, Some(Pooling::Mean));
+    assert_eq!(model.min_dimensions, Some(32));
     assert_eq!(model.sampling.temperature, Some(0.0));
     assert_eq!(model.sampling.top_p, Some(0.5));
     assert_eq!(model.sampling.top_k, Some(4));

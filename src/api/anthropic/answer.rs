@@ -1,5 +1,6 @@
 //! The JSON that goes out: a message, its content blocks, what it cost.
-//! Promises: keys that typed clients require are there even when null.
+//! Promises: keys that Anthropic's schema requires are there, and null (`()` here) where this server
+//! has nothing of the kind.
 //! Never knows: where the values come from.
 
 use serde::{Serialize, Serializer};
@@ -48,6 +49,7 @@ impl Message {
 pub(super) enum Block {
     Text {
         text: String,
+        citations: (),
     },
     Thinking {
         thinking: String,
@@ -59,14 +61,22 @@ pub(super) enum Block {
         name: String,
         #[serde(rename = "input", serialize_with = "object_of")]
         arguments: String,
+        caller: Caller,
     },
+}
+
+/// Who calls a tool: the model itself, not a program that it wrote.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Caller {
+    Direct,
 }
 
 impl Block {
     /// A block of the kind that `part` begins or goes on with, with nothing in it.
     pub(super) fn of(part: &AnswerPart, generation: &str) -> Self {
         match part {
-            AnswerPart::Content(_) => Self::Text { text: String::new() },
+            AnswerPart::Content(_) => Self::Text { text: String::new(), citations: () },
             AnswerPart::Reasoning(_) => Self::Thinking { thinking: String::new(), signature: "" },
             AnswerPart::ToolCall { index, name } => Self::tool_use(generation, *index, name),
             AnswerPart::ToolArguments { index, .. } => Self::tool_use(generation, *index, ""),
@@ -79,6 +89,7 @@ impl Block {
             id: format!("toolu_{generation}_{index}"),
             name: name.to_owned(),
             arguments: String::new(),
+            caller: Caller::Direct,
         }
     }
 
@@ -101,7 +112,7 @@ pub(super) fn blocks_of(parts: Vec<AnswerPart>, generation: &str) -> Vec<Block> 
             blocks.push(Block::of(&part, generation));
         }
         match (blocks.last_mut(), part) {
-            (Some(Block::Text { text }), AnswerPart::Content(more)) => text.push_str(&more),
+            (Some(Block::Text { text, .. }), AnswerPart::Content(more)) => text.push_str(&more),
             (Some(Block::Thinking { thinking, .. }), AnswerPart::Reasoning(more)) => {
                 thinking.push_str(&more);
             }
@@ -125,11 +136,13 @@ fn object_of<S: Serializer>(arguments: &str, serializer: S) -> Result<S::Ok, S::
     object.serialize(serializer)
 }
 
-/// Why a message ended; both are null while it goes on.
+/// Why a message ended; all null while it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Ending {
     stop_reason: Option<&'static str>,
     stop_sequence: Option<String>,
+    stop_details: (),
+    container: (),
 }
 
 impl Ending {
@@ -148,7 +161,7 @@ impl Ending {
         };
         let stop_string = summary.stop_strings.first().cloned().flatten();
         let stop_sequence = stop_string.filter(|_| finish == Finish::StopString);
-        Self { stop_reason: Some(stop_reason), stop_sequence }
+        Self { stop_reason: Some(stop_reason), stop_sequence, ..Self::default() }
     }
 }
 
@@ -160,6 +173,10 @@ pub(super) struct WireUsage {
     cache_creation_input_tokens: usize,
     cache_read_input_tokens: usize,
     output_tokens: u32,
+    cache_creation: (),
+    server_tool_use: (),
+    service_tier: (),
+    inference_geo: (),
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     end: Option<UsageAtEnd>,
 }
@@ -187,6 +204,10 @@ impl WireUsage {
             cache_creation_input_tokens: 0,
             cache_read_input_tokens: 0,
             output_tokens: 0,
+            cache_creation: (),
+            server_tool_use: (),
+            service_tier: (),
+            inference_geo: (),
             end: None,
         }
     }
@@ -199,6 +220,10 @@ impl From<&Usage> for WireUsage {
             cache_creation_input_tokens: 0,
             cache_read_input_tokens: usage.cached_tokens,
             output_tokens: usage.completion_tokens,
+            cache_creation: (),
+            server_tool_use: (),
+            service_tier: (),
+            inference_geo: (),
             end: Some(UsageAtEnd {
                 output_tokens_details: OutputTokensDetails {
                     thinking_tokens: usage.reasoning_tokens,

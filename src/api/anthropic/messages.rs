@@ -28,7 +28,10 @@ use super::blocks::prompt_of;
 use super::stream::{Content, Events};
 
 /// Stop sequences of one request, at most. Anthropic tells no bound.
-const MAX_STOPS: usize = 64;
+pub(in super::super) const MAX_STOPS: usize = 64;
+
+/// Anthropic's bound, which is lower than OpenAI's.
+pub(in super::super) const MAX_TEMPERATURE: f64 = 1.0;
 
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
 const UNSUPPORTED: &[Unsupported] = &[("container", never), ("mcp_servers", is_empty)];
@@ -69,7 +72,7 @@ pub(in super::super) async fn create(
 /// The fields that both APIs have by the same names, and this server's extensions; Anthropic's
 /// temperature ends at 1.
 fn sampling(fields: &Fields<'_>) -> Result<SamplingFields, ApiError> {
-    fields.number("temperature", 0.0..=1.0)?;
+    fields.number("temperature", 0.0..=MAX_TEMPERATURE)?;
     SamplingFields::read(fields)
 }
 

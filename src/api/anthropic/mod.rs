@@ -19,4 +19,6 @@ mod tests;
 mod tools;
 
 pub(super) use errors::{REQUEST_ID, in_shape, is_their_client};
+pub(super) use messages::{MAX_STOPS, MAX_TEMPERATURE};
 pub(super) use models::{describe, list_of};
+pub(super) use tools::{MAX_TOOL_NAME, MAX_TOOLS};

@@ -11,10 +11,10 @@ use super::super::error::ApiError;
 use super::super::fields::Fields;
 
 /// Tools of one request, at most: agents with many servers of tools have hundreds.
-const MAX_TOOLS: usize = 1_000;
+pub(in super::super) const MAX_TOOLS: usize = 1_000;
 
 /// Letters of a tool's name, at most: Anthropic's bound.
-const MAX_TOOL_NAME: usize = 128;
+pub(in super::super) const MAX_TOOL_NAME: usize = 128;
 
 /// Reads both fields.
 pub(super) fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {

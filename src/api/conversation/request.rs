@@ -14,7 +14,7 @@ use super::super::openai::{require_a_token, require_places, require_room};
 use super::super::sampling::SamplingFields;
 use super::tools::ToolUse;
 use crate::registry::LoadedModel;
-use crate::text::{ChatMessage, Segment, TemplateOptions};
+use crate::text::{AnswerRules, ChatMessage, ChatTemplate, Opening, Segment, TemplateOptions};
 
 /// A conversation to go on with, and how.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(in super::super) async fn start(
     require_a_token(&model, request.max_credits)?;
     let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
     let field = request.prompt.field;
-    let ids = encode(state, &model, request.prompt).await?;
+    let (ids, answers) = prepare(state, &model, request.prompt).await?;
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
@@ -88,6 +88,7 @@ pub(in super::super) async fn start(
         max_tokens: request.max_tokens,
         sampling,
         constraint,
+        answers,
         stop: request.stop,
         stop_ids: request.stop_ids,
         max_credits: request.max_credits,
@@ -122,15 +123,29 @@ pub(in super::super) async fn encode(
     state.text_work(bytes, encode).await?
 }
 
+/// The prompt's ids, and how answers to it are read.
+async fn prepare(
+    state: &AppState,
+    model: &Arc<LoadedModel>,
+    prompt: Prompt,
+) -> Result<(Vec<u32>, AnswerRules), ApiError> {
+    let (model, now, bytes) = (model.clone(), state.now_secs(), prompt.bytes);
+    let prepare = move || {
+        let segments = prompt.render(&model, now)?;
+        let ids = model.tokenizer.encode_prompt(&segments);
+        let prefill = prompt.messages.last().filter(|_| prompt.continues);
+        let prefill = prefill.and_then(|message| message.content.as_deref());
+        let opening = Opening::of_prompt(&segments, prefill);
+        let format = Prompt::template(&model)?.format();
+        Ok((ids, format.rules(prompt.tools.offer(format.syntax), opening)))
+    };
+    state.text_work(bytes, prepare).await?
+}
+
 impl Prompt {
     /// The text as the model's template writes it.
     fn render(&self, model: &LoadedModel, now: i64) -> Result<Vec<Segment>, ApiError> {
-        let Some(template) = &model.chat_template else {
-            let id = &model.entry.id;
-            let message =
-                format!("'{id}' has no chat template: it completes text, at /v1/completions");
-            return Err(ApiError::field("model", message));
-        };
+        let template = Self::template(model)?;
         let options = TemplateOptions {
             add_generation_prompt: !self.continues,
             continues_last: self.continues,
@@ -139,9 +154,18 @@ impl Prompt {
             variables: self.variables.clone(),
             tools: self.tools.for_template(),
         };
-        template.render(&self.messages, &options).map_err(|error| {
+        template.render_with_tools(&self.messages, &options).map_err(|error| {
             let field = self.field;
             ApiError::field(field, format!("'{field}' can not be used: {error}"))
+        })
+    }
+
+    fn template(model: &LoadedModel) -> Result<&ChatTemplate, ApiError> {
+        model.chat_template.as_ref().ok_or_else(|| {
+            let id = &model.entry.id;
+            let message =
+                format!("'{id}' has no chat template: it completes text, at /v1/completions");
+            ApiError::field("model", message)
         })
     }
 }

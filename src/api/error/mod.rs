@@ -55,6 +55,19 @@ pub enum ApiError {
         /// Tokens the model takes, prompt and answer together.
         context_length: usize,
     },
+    /// A text that nothing is to follow is too long.
+    #[error(
+        "this model's context holds {context_length} tokens and text {index} of 'input' has \
+         {tokens}; shorten it, or cut it up"
+    )]
+    InputLength {
+        /// Which of the texts, from 0.
+        index: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens the model takes.
+        context_length: usize,
+    },
     /// The prompt is larger than the account's plan ever takes.
     #[error("{why}")]
     PromptLimit {
@@ -328,6 +341,9 @@ impl ApiError {
             Self::BodyTooSlow => Shape::invalid(Status::REQUEST_TIMEOUT),
             Self::ContextLength { param, .. } => {
                 Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
+            }
+            Self::InputLength { .. } => {
+                Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param("input")
             }
             // The code by which clients know that they have to send less.
             Self::PromptLimit { param, .. } => {

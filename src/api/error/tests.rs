@@ -25,6 +25,8 @@ fn every_error_has_openais_shape() {
     check(BadRequest("no".to_owned()), 400, invalid, None, None);
     check(InvalidJson("eof".to_owned()), 400, invalid, Some("invalid_json"), None);
     check(context, 400, invalid, Some("context_length_exceeded"), Some("messages"));
+    let input = InputLength { index: 0, tokens: 9, context_length: 8 };
+    check(input, 400, invalid, Some("context_length_exceeded"), Some("input"));
     check(MissingKey, 401, invalid, Some("invalid_api_key"), None);
     check(InvalidKey, 401, invalid, Some("invalid_api_key"), None);
     let credits = OutOfCredits { required: 2, balance: 1 };

@@ -25,6 +25,9 @@ use super::types::{
 };
 use crate::text::{AnswerPart, Tokenizer, Turn};
 
+/// Alternatives that a token may be told with, at most: OpenAI's bound.
+pub(in super::super) const MAX_TOP_LOGPROBS: usize = 20;
+
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
 const UNSUPPORTED: &[Unsupported] = &[
     ("functions", is_empty),
@@ -81,7 +84,7 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
 /// How many alternatives each token is told with; `None` without `logprobs`.
 fn top_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
     let wanted = fields.boolean("logprobs")?.unwrap_or(false);
-    let top = fields.count("top_logprobs", 0..=20)?;
+    let top = fields.count("top_logprobs", 0..=MAX_TOP_LOGPROBS)?;
     match (wanted, top) {
         (true, top) => Ok(Some(top.unwrap_or(0))),
         (false, None | Some(0)) => Ok(None),

@@ -7,11 +7,13 @@ use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
 use crate::text::ChatMessage;
 
-const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+/// Who may say something.
+pub(in super::super) const ROLES: [&str; 6] =
+    ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Tools of one request, and the length of a name, at most: OpenAI's bounds.
-const MAX_TOOLS: usize = 128;
-const MAX_TOOL_NAME: usize = 64;
+pub(in super::super) const MAX_TOOLS: usize = 128;
+pub(in super::super) const MAX_TOOL_NAME: usize = 64;
 
 /// Reads `messages`, `tools` and `chat_template_kwargs` of a body of `bytes` length.
 pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<Prompt, ApiError> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -15,6 +15,7 @@ use super::super::anthropic;
 use super::super::auth::AccountCaller;
 use super::super::error::ApiError;
 use super::super::generation::context_length;
+use super::super::url::Path;
 use crate::catalog::ModelEntry;
 use crate::registry::LoadedModel;
 

@@ -15,16 +15,17 @@ use super::super::sampling::SamplingFields;
 use crate::registry::LoadedModel;
 
 /// Answers to one request, at most: OpenAI's bound for `n`.
-pub(super) const MAX_CHOICES: usize = 128;
+pub(in super::super) const MAX_CHOICES: usize = 128;
 
 /// Stop strings of one request, and their length, at most.
-const MAX_STOPS: usize = 4;
+pub(in super::super) const MAX_STOPS: usize = 4;
 pub(in super::super) const MAX_STOP_BYTES: usize = 1_000;
 
 /// Ids that may end an answer, at most.
-const MAX_STOP_IDS: usize = 128;
+pub(in super::super) const MAX_STOP_IDS: usize = 128;
 
-const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// A longer `Idempotency-Key` is refused.
+pub(in super::super) const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
 /// The fields that these routes read alike.
 #[derive(Clone, Debug)]

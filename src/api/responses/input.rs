@@ -12,7 +12,7 @@ use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
 
 /// Letters of an item's id, at most: what is longer is not one of ours, nor of OpenAI's.
-const MAX_ID: usize = 128;
+pub(in super::super) const MAX_ID: usize = 128;
 
 /// One element of `input`.
 #[derive(Clone, Debug, PartialEq)]

@@ -23,4 +23,7 @@ mod tools;
 mod turns;
 
 pub(super) use create::create;
-pub(super) use stored::{forget, get, input_items, remove};
+pub(super) use input::MAX_ID;
+pub(super) use settings::{EFFORTS, INCLUDABLE, MAX_METADATA, MAX_METADATA_VALUE, MAX_NAME};
+pub(super) use stored::{MAX_ITEMS, USUAL_ITEMS, forget, get, input_items, remove};
+pub(super) use tools::MAX_TOOLS;

@@ -15,16 +15,16 @@ use super::tools::shown;
 use crate::registry::LoadedModel;
 
 /// Bounds of `metadata`, which are OpenAI's: pairs, letters of a name, letters of a value.
-const MAX_METADATA: usize = 16;
+pub(in super::super) const MAX_METADATA: usize = 16;
 const MAX_METADATA_NAME: usize = 64;
-const MAX_METADATA_VALUE: usize = 512;
+pub(in super::super) const MAX_METADATA_VALUE: usize = 512;
 
 /// Letters of names that callers give to themselves or their users.
-const MAX_NAME: usize = 512;
+pub(in super::super) const MAX_NAME: usize = 512;
 
 /// What `include` may ask for. All but the log probabilities belong to tools and images, which
 /// there are none of here, or to reasoning that is secret, which it is not here.
-const INCLUDABLE: [&str; 8] = [
+pub(in super::super) const INCLUDABLE: [&str; 8] = [
     LOGPROBS,
     "reasoning.encrypted_content",
     "file_search_call.results",
@@ -37,7 +37,9 @@ const INCLUDABLE: [&str; 8] = [
 
 const LOGPROBS: &str = "message.output_text.logprobs";
 
-const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+/// How much the model may be told to reason.
+pub(in super::super) const EFFORTS: [&str; 7] =
+    ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// The fields that every response says again.
 #[derive(Clone, Debug, Serialize)]

@@ -4,8 +4,7 @@
 //! Never knows: how answers are made.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,14 +14,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::super::AppState;
 use super::super::auth::Caller;
 use super::super::error::ApiError;
+use super::super::url::{Path, Query};
 use super::history::{find, items_of, readable, unreadable};
 use super::input::Item;
 use crate::ledger::AccountId;
 use crate::responses::{ConversationError, NewResponse, Responses};
 
 /// Items of one answer, when nobody says, and at most.
-const USUAL_ITEMS: usize = 20;
-const MAX_ITEMS: usize = 100;
+pub(in super::super) const USUAL_ITEMS: usize = 20;
+pub(in super::super) const MAX_ITEMS: usize = 100;
 
 /// A response that is to be kept when it has ended.
 #[derive(Debug)]
@@ -81,9 +81,8 @@ pub(in super::super) async fn get(
     State(state): State<AppState>,
     caller: Caller,
     Path(id): Path<String>,
-    asked: Result<Query<AskedResponse>, QueryRejection>,
+    Query(asked): Query<AskedResponse>,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|error| ApiError::BadRequest(error.body_text()))?;
     if asked.stream.is_some_and(|stream| stream != "false") {
         let message = "'stream' is not supported here: a kept response is whole";
         return Err(ApiError::field("stream", message));
@@ -125,9 +124,8 @@ pub(in super::super) async fn input_items(
     State(state): State<AppState>,
     caller: Caller,
     Path(id): Path<String>,
-    asked: Result<Query<AskedItems>, QueryRejection>,
+    Query(asked): Query<AskedItems>,
 ) -> Result<Json<Value>, ApiError> {
-    let Query(asked) = asked.map_err(|error| ApiError::BadRequest(error.body_text()))?;
     let limit = asked.limit.unwrap_or(USUAL_ITEMS);
     if !(1..=MAX_ITEMS).contains(&limit) {
         let message = format!("'limit' is {limit} and must be from 1 to {MAX_ITEMS}");

@@ -10,7 +10,7 @@ use super::super::fields::{Fields, wrong};
 use super::super::openai::{require_offered, tool_name};
 
 /// Tools of one request, at most: OpenAI's bound.
-const MAX_TOOLS: usize = 128;
+pub(in super::super) const MAX_TOOLS: usize = 128;
 
 /// Reads both fields, and `parallel_tool_calls`.
 pub(super) fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {

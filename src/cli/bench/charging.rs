@@ -1,8 +1,9 @@
 //! `mizan bench charging`: what charging takes away from decoding, on this machine and its disk.
 //!
-//! The same requests run in turn without a ledger and with one, whose commits each token waits
-//! for; which is first changes from round to round, so that what the machine does beside is shared
-//! by both. At the end the books prove what was charged.
+//! A round runs the same requests three times: without a ledger, with one, whose commits each token
+//! waits for, and without again. A machine that grows slower or faster so does it to both; and the
+//! two runs without say how far apart two runs are that do not differ. At the end the books prove
+//! what was charged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::generations::{Generations, Payer, Run};
-use super::report::median;
+use super::report::{median, median_between};
 use super::temporary::Temporary;
+use super::thread_times::of_threads_named;
 use crate::cli::{load_model_config, runtime, thousands};
 use crate::config::StoreFlags;
 use crate::ledger::{Ledger, LedgerOptions, LedgerStats};
@@ -34,7 +36,7 @@ pub(crate) struct ChargingFlags {
     /// Tokens of each stream's answer
     #[arg(long, default_value_t = 64)]
     tokens: usize,
-    /// Measured rounds of both, after one that only warms up
+    /// Measured rounds, after one that only warms up
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// Threads that compute [default: the CPUs this process may use]
@@ -50,9 +52,9 @@ pub(crate) struct ChargingFlags {
     store: StoreFlags,
 }
 
-/// Longer than the writer waits before it copies the WAL into the database: otherwise the run
-/// without a ledger would pay for that. What a charge costs with it shows in runs long enough to
-/// have their own.
+/// After each run; longer than the writer waits before it copies the WAL into the database:
+/// otherwise the run without a ledger would pay for that. What a charge costs with it shows in runs
+/// long enough to have their own.
 const REST: Duration = Duration::from_millis(400);
 
 /// What one run came to.
@@ -73,12 +75,31 @@ struct Charging {
     wait_p99: f64,
     commands_per_commit: f64,
     commit_millis: f64,
+    /// Processor time of a charge, in microseconds; 0 where the system does not tell.
+    cpu: Cpu<f64>,
 }
 
-/// The same requests twice.
+/// Where charging uses the processor.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Cpu<T> {
+    ledger: T,
+    /// The tasks that wait for charges, with all else they do.
+    runtime: T,
+}
+
+/// A run, and what the processor did for it beside the engine.
+struct Timed {
+    run: Run,
+    cpu: Cpu<Duration>,
+}
+
+/// The same requests three times.
 #[derive(Debug, Clone, PartialEq)]
 struct Round {
+    /// Of both runs.
     without: Figures,
+    /// Tokens a second of the second, for each of the first: how far chance alone goes.
+    again: f64,
     with: Figures,
     charging: Charging,
 }
@@ -125,17 +146,19 @@ async fn measure(requests: &Generations, ledger: &Ledger, rounds: usize) -> Resu
     let mut measured = Vec::new();
     let mut charged = 0;
     for number in 0..=rounds {
-        let (without, (with, did)) = if number % 2 == 0 {
-            (requests.run(None).await?, charge(requests, ledger, &payer).await?)
-        } else {
-            let with = charge(requests, ledger, &payer).await?;
-            (requests.run(None).await?, with)
-        };
-        ensure!(with.delivered == without.delivered, "charging has changed an answer");
-        payer.check(&with)?;
-        charged += with.tokens();
+        let first = timed(requests, None).await?;
+        let before = ledger.stats();
+        let with = timed(requests, Some(&payer)).await?;
+        let did = since(before, ledger.stats());
+        let second = timed(requests, None).await?;
+        for without in [&first, &second] {
+            let same = with.run.delivered == without.run.delivered;
+            ensure!(same, "charging has changed an answer");
+        }
+        payer.check(&with.run)?;
+        charged += with.run.tokens();
         if number > 0 {
-            measured.push(Round::new(&without, &with, did));
+            measured.push(Round::new([&first, &second], &with, did));
         }
     }
     let report = ledger.verify()?;
@@ -144,20 +167,36 @@ async fn measure(requests: &Generations, ledger: &Ledger, rounds: usize) -> Resu
     Ok(measured)
 }
 
-/// One run that is charged, what the ledger did in it, and a rest.
-async fn charge(
-    requests: &Generations,
-    ledger: &Ledger,
-    payer: &Payer,
-) -> Result<(Run, LedgerStats)> {
-    let before = ledger.stats();
-    let run = requests.run(Some(payer)).await?;
-    let mut did = ledger.stats();
+/// One run, and a rest.
+async fn timed(requests: &Generations, payer: Option<&Payer>) -> Result<Timed> {
+    let before = Cpu::now();
+    let run = requests.run(payer).await?;
+    let cpu = Cpu::now().since(before);
+    tokio::time::sleep(REST).await;
+    Ok(Timed { run, cpu })
+}
+
+/// What the ledger did between the two.
+fn since(before: LedgerStats, mut did: LedgerStats) -> LedgerStats {
     did.commits -= before.commits;
     did.commands -= before.commands;
     did.commit_times.sum_micros -= before.commit_times.sum_micros;
-    tokio::time::sleep(REST).await;
-    Ok((run, did))
+    did
+}
+
+impl Cpu<Duration> {
+    fn now() -> Self {
+        let [ledger, runtime] =
+            ["ledger", "tokio-rt-worker"].map(|name| of_threads_named(name).unwrap_or_default());
+        Self { ledger, runtime }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            ledger: self.ledger.saturating_sub(before.ledger),
+            runtime: self.runtime.saturating_sub(before.runtime),
+        }
+    }
 }
 
 impl Figures {
@@ -166,6 +205,17 @@ impl Figures {
             tokens_per_second: run.tokens() as f64 / run.elapsed.as_secs_f64(),
             gap_p50: millis(&run.gaps, 50),
             gap_p99: millis(&run.gaps, 99),
+        }
+    }
+
+    /// Of two runs: their means.
+    fn of_both(runs: [&Run; 2]) -> Self {
+        let [one, other] = runs.map(Self::new);
+        Self {
+            // As many tokens in each, so the mean is that of the times.
+            tokens_per_second: 2.0 / (1.0 / one.tokens_per_second + 1.0 / other.tokens_per_second),
+            gap_p50: (one.gap_p50 + other.gap_p50) / 2.0,
+            gap_p99: (one.gap_p99 + other.gap_p99) / 2.0,
         }
     }
 
@@ -178,17 +228,26 @@ impl Figures {
 }
 
 impl Round {
-    fn new(without: &Run, with: &Run, did: LedgerStats) -> Self {
-        let commits = did.commits.max(1) as f64;
+    fn new(without: [&Timed; 2], with: &Timed, did: LedgerStats) -> Self {
+        let runs = without.map(|without| &without.run);
+        let Timed { run, cpu } = with;
+        let [charges, commits] = [run.waits.len() as f64, did.commits.max(1) as f64];
+        // What the runtime's tasks do without charges is not charging.
+        let tasks = (without[0].cpu.runtime + without[1].cpu.runtime).as_secs_f64() / 2.0;
         Self {
-            without: Figures::new(without),
-            with: Figures::new(with),
+            again: runs[0].elapsed.as_secs_f64() / runs[1].elapsed.as_secs_f64(),
+            without: Figures::of_both(runs),
+            with: Figures::new(run),
             charging: Charging {
-                charges_per_second: with.waits.len() as f64 / with.elapsed.as_secs_f64(),
-                wait_p50: millis(&with.waits, 50),
-                wait_p99: millis(&with.waits, 99),
+                charges_per_second: charges / run.elapsed.as_secs_f64(),
+                wait_p50: millis(&run.waits, 50),
+                wait_p99: millis(&run.waits, 99),
                 commands_per_commit: did.commands as f64 / commits,
                 commit_millis: did.commit_times.sum_micros as f64 / 1e3 / commits,
+                cpu: Cpu {
+                    ledger: cpu.ledger.as_secs_f64() * 1e6 / charges.max(1.0),
+                    runtime: (cpu.runtime.as_secs_f64() - tasks) * 1e6 / charges.max(1.0),
+                },
             },
         }
     }
@@ -208,6 +267,11 @@ impl Round {
             "charge_millis": { "p50": wait_p50, "p99": wait_p99 },
             "commands_per_commit": self.charging.commands_per_commit,
             "commit_millis": self.charging.commit_millis,
+            "ratio_of_two_without": self.again,
+            "charge_cpu_micros": {
+                "ledger": self.charging.cpu.ledger,
+                "runtime": self.charging.cpu.runtime,
+            },
         })
     }
 }
@@ -222,15 +286,12 @@ fn print(rounds: &[Round]) {
     };
     line("without charges", |round| &round.without);
     line("with charges", |round| &round.with);
-    let mut ratios: Vec<f64> = rounds.iter().map(Round::ratio).collect();
-    let percent = |ratio: f64| (ratio - 1.0) * 100.0;
-    let cost = percent(median(&mut ratios));
     let longer =
         |gap: fn(&Figures) -> f64| middle(rounds, |round| gap(&round.with) - gap(&round.without));
     let (p50, p99) = (longer(|figures| figures.gap_p50), longer(|figures| figures.gap_p99));
-    println!("{:18}{:>11}%{p50:>+24.2}{p99:>+10.2}", "difference", format!("{cost:+.2}"));
-    let (least, most) = (percent(ratios[0]), percent(ratios[ratios.len() - 1]));
-    println!("{:18}{least:>+11.2}% to {most:+.2}%", "of single rounds");
+    println!("{:30}{p50:>+24.2}{p99:>+10.2}", "difference");
+    println!("tokens/s with charges: {}", change(rounds.iter().map(Round::ratio)));
+    println!("a run without again:   {}", change(rounds.iter().map(|round| round.again)));
     let of = |figure: fn(&Charging) -> f64| middle(rounds, |round| figure(&round.charging));
     println!(
         "charges: {:.0} a second; {:.2} ms p50, {:.2} ms p99; \
@@ -241,6 +302,30 @@ fn print(rounds: &[Round]) {
         of(|charging| charging.commands_per_commit),
         of(|charging| charging.commit_millis),
     );
+    println!(
+        "CPU of a charge: {:.1} us of the ledger's thread, {:.1} us of the tasks'; in all {:.2}% \
+         of one CPU",
+        of(|charging| charging.cpu.ledger),
+        of(|charging| charging.cpu.runtime),
+        of(Charging::cpu_percent),
+    );
+}
+
+impl Charging {
+    /// Of one CPU, while tokens are charged as fast as they are made.
+    fn cpu_percent(&self) -> f64 {
+        self.charges_per_second * (self.cpu.ledger + self.cpu.runtime) / 1e4
+    }
+}
+
+/// The median of `ratios`, as a change in percent: where it lies, and the single ones.
+fn change(ratios: impl Iterator<Item = f64>) -> String {
+    let mut percents: Vec<f64> = ratios.map(|ratio| (ratio - 1.0) * 100.0).collect();
+    let middle = median(&mut percents);
+    let between = median_between(&percents)
+        .map_or_else(String::new, |(least, most)| format!(" (95%: {least:+.2}% to {most:+.2}%)"));
+    let (least, most) = (percents[0], percents[percents.len() - 1]);
+    format!("{middle:+.2}%{between}; single rounds {least:+.2}% to {most:+.2}%")
 }
 
 /// The median over the rounds.
@@ -277,9 +362,12 @@ mod tests {
             wait_p99: 1.0,
             commands_per_commit: 1.0,
             commit_millis: 1.0,
+            cpu: Cpu { ledger: 30.0, runtime: 10.0 },
         };
+        assert_eq!(charging.cpu_percent(), 0.004);
         let round = |with| Round {
             without: figures(100.0, 1.0),
+            again: 1.0,
             with: figures(with, 1.5),
             charging: charging.clone(),
         };
@@ -287,5 +375,7 @@ mod tests {
         assert_eq!(rounds[1].ratio(), 0.5);
         assert_eq!(middle(&rounds, |round| round.with.tokens_per_second), 99.0);
         assert_eq!(rounds[1].json()["ratio"], 0.5);
+        let change = change(rounds.iter().map(Round::ratio));
+        assert_eq!(change, "-1.00%; single rounds -50.00% to +1.00%");
     }
 }

@@ -222,6 +222,7 @@ fn take(event: Event, text: &mut TextStream, pieces: &mut Vec<Piece>) -> Result<
             text.finish(pieces);
             Ok(false)
         }
+        Event::Prompt(_) | Event::Vector(_) => Ok(true), // Nobody asked for it.
         Event::Finished(reason) => bail!("a sequence ended: {reason:?}"),
     }
 }

@@ -11,6 +11,7 @@ mod ledger;
 mod profile;
 mod report;
 mod temporary;
+mod thread_times;
 mod through_engine;
 
 use std::path::PathBuf;

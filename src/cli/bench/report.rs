@@ -112,9 +112,38 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
+/// Where the median of what `values` are a sample of lies, 19 times out of 20; they are sorted.
+/// From their order alone, so it holds whatever they are spread like. `None` of fewer than 6.
+pub(super) fn median_between(values: &[f64]) -> Option<(f64, f64)> {
+    let count = values.len();
+    // How likely it is that so few of them are below the median: that a coin falls so.
+    let mut exactly = 0.5_f64.powi(i32::try_from(count).ok()?);
+    let mut below = exactly;
+    let mut rank = 0;
+    while below <= 0.025 {
+        rank += 1;
+        exactly *= (count + 1 - rank) as f64 / rank as f64;
+        below += exactly;
+    }
+    Some((*values.get(rank.checked_sub(1)?)?, *values.get(count - rank)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_lies_between_two_of_the_values() {
+        let values = |count: u32| (1..=count).map(f64::from).collect::<Vec<f64>>();
+        // The ranks are those of the sign test's table.
+        let check = |count, between| assert_eq!(median_between(&values(count)), between, "{count}");
+        check(0, None);
+        check(5, None);
+        check(6, Some((1.0, 6.0)));
+        check(9, Some((2.0, 8.0)));
+        check(24, Some((7.0, 18.0)));
+        check(100, Some((40.0, 61.0)));
+    }
 
     #[test]
     fn median_is_the_middle_or_the_mean_of_the_two_middles() {

@@ -198,7 +198,8 @@ impl Sampler {
         Ok(chosen.unwrap_or(best as u32))
     }
 
-    fn logprobs(
+    /// How likely `id` is, and which `count` ids are the most likely ones. `logits: [vocab_size]`
+    pub fn logprobs(
         &mut self,
         logits: &[f32],
         id: u32,

@@ -2,7 +2,8 @@
 
 use crate::ledger::clock::bounded_ms;
 use crate::ledger::store;
-use crate::ledger::writer::{self, Durability};
+use crate::ledger::store::NewCharge;
+use crate::ledger::writer::{self, Changes, Durability, Queue};
 use crate::ledger::{
     Admission, ChargeError, Charged, CloseError, Closed, Ledger, MeterId, MeterRequest, OpenError,
     Purged, Reply, Unavailable, keys,
@@ -26,25 +27,28 @@ impl Ledger {
         meter: MeterId,
         request: MeterRequest,
     ) -> Reply<Result<MeterId, OpenError>> {
-        self.submit(Durability::Kill, Admission::New, move |context| {
+        let (work, reply) = writer::job(Durability::Kill, Changes::None, move |context| {
             store::open_meter(context, meter, &request)
-        })
+        });
+        self.queue_up(Admission::New, work);
+        reply
     }
 
     /// Pays the longest prefix of `groups` that balance and key limit afford, and stores its ids.
     /// What it paid may be sent once this is answered, and nothing else. A group is paid whole or
     /// not at all; if not even the first can be paid, that is the error.
     ///
-    /// Every call is a charge of its own: do not repeat one that was answered.
+    /// Every call is a charge of its own: do not repeat one that was answered. It is run once its
+    /// reply is awaited, waited for or dropped.
     pub fn charge(
         &self,
         meter: MeterId,
         choice: u32,
         groups: Vec<Vec<u32>>,
     ) -> Reply<Result<Charged, ChargeError>> {
-        self.submit(Durability::Kill, Admission::InFlight, move |context| {
-            store::charge(context, meter, choice, &groups)
-        })
+        let (work, reply) = writer::charge(NewCharge { meter, choice, groups });
+        self.push(work, Queue::push_unrung);
+        reply.rings(&self.inner.queue)
     }
 
     /// Ends a meter: what it used is spent. Idempotent; `finish_reason` is cut to 64 characters.
@@ -54,9 +58,12 @@ impl Ledger {
         finish_reason: &str,
     ) -> Reply<Result<Closed, CloseError>> {
         let finish_reason = finish_reason.to_owned();
-        self.submit(Durability::Kill, Admission::InFlight, move |context| {
+        // What it used was debited charge by charge, so no balance and no key moves.
+        let (work, reply) = writer::job(Durability::Kill, Changes::Meter(meter), move |context| {
             store::close_meter(context, meter, &finish_reason)
-        })
+        });
+        self.queue_up(Admission::InFlight, work);
+        reply
     }
 
     /// Ends a meter, if it is open, and gives back what it used: for an answer that was not sent.

@@ -15,7 +15,7 @@ use crate::ledger::errors::{Invalid, NoticeError};
 use crate::ledger::types::{AccountId, Credits, NoticeId};
 
 /// The longest URL that is stored, in characters.
-const MAX_URL: usize = 2_000;
+pub(crate) const MAX_NOTICE_URL_CHARS: usize = 2_000;
 
 /// What a team asked for, as read with its balance.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,17 @@ pub(super) struct Threshold {
     pub(super) told: bool,
 }
 
-/// Every change of a team's balance goes through here: a fall below the threshold is told, and a
+impl Threshold {
+    /// Whether a change of the balance is none of a notice's: see [`balance_moved`].
+    pub(super) fn is_quiet(self, before: i64, after: i64) -> bool {
+        let Self { below: Some(below), told } = self else { return true };
+        let tells = before >= below && after < below && !told;
+        let arms = after >= below && told;
+        !tells && !arms
+    }
+}
+
+/// Every change of a team's balance goes through here, or is quiet: a fall below the threshold is told, and a
 /// rise to it or above arms it again.
 pub(super) fn balance_moved(
     context: &Context<'_>,
@@ -116,7 +126,7 @@ fn check_notice(below: Option<Credits>, url: Option<&str>, actor: &str) -> Resul
             let rule = "needs 'below': credits below which it is called".to_owned();
             Err(Invalid { field: "url", rule })
         }
-        Some(url) => check_text("url", url, MAX_URL),
+        Some(url) => check_text("url", url, MAX_NOTICE_URL_CHARS),
         None => Ok(()),
     }
 }

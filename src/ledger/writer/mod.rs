@@ -9,14 +9,17 @@ mod commit_times;
 mod failpoints;
 mod job;
 #[cfg(test)]
+mod one_by_one;
+mod queue;
+#[cfg(test)]
 mod tests;
 
 pub use commit_times::CommitTimes;
-pub(super) use job::{Durability, Job, Message, job};
+pub(super) use job::{Changes, Durability, Message, Work, charge, job};
+pub(super) use queue::{Inbox, Queue, queue};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -25,7 +28,7 @@ use super::backup::chain_head;
 use super::clock::{Clock, bounded_ms};
 use super::errors::Unavailable;
 use super::lock::Lock;
-use super::store::{self, Context};
+use super::store::{self, Context, Remembered};
 
 /// The most commands in one commit: bounds how long the first one waits for the last.
 const MAX_BATCH: usize = 512;
@@ -84,7 +87,7 @@ pub(super) struct Housekeeping {
 /// The thread's state.
 pub(super) struct Writer {
     conn: Connection,
-    queue: Receiver<Message>,
+    inbox: Inbox,
     gauges: Arc<Gauges>,
     clock: Arc<dyn Clock>,
     boot: i64,
@@ -96,6 +99,8 @@ pub(super) struct Writer {
     checkpointed_at: u64,
     last_purge: Instant,
     purge_again: bool,
+    /// What the last charges left.
+    remembered: Remembered,
     /// Let go of after the connection is closed: fields drop in order.
     _lock: Lock,
 }
@@ -114,11 +119,11 @@ impl Writer {
         boot: i64,
         clock: Arc<dyn Clock>,
         housekeeping: Housekeeping,
-        queue: Receiver<Message>,
+        inbox: Inbox,
     ) -> Self {
         Self {
             conn,
-            queue,
+            inbox,
             gauges: Arc::default(),
             clock,
             boot,
@@ -127,6 +132,7 @@ impl Writer {
             checkpointed_at: 0, // What recovery wrote counts as waiting.
             last_purge: Instant::now(),
             purge_again: true, // The last run may have stopped long ago.
+            remembered: Remembered::default(),
             _lock: lock,
         }
     }
@@ -167,48 +173,42 @@ impl Writer {
         self.checkpoint("TRUNCATE");
     }
 
-    /// Waits for one command, then takes what else is there.
-    fn receive(&self, batch: &mut Vec<Box<dyn Job>>) -> Received {
+    /// Waits for a command, then takes what else is there.
+    fn receive(&self, batch: &mut Vec<Work>) -> Received {
         let patience = if self.waiting_rows() > 0 || self.purge_is_due() {
             self.housekeeping.idle
         } else {
             PURGE_EVERY
         };
-        let mut next = match self.queue.recv_timeout(patience) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout) => return Received::Idle,
-            Err(RecvTimeoutError::Disconnected) => return Received::Stop,
-        };
-        while let Some(message) = next {
+        for message in self.inbox.take(MAX_BATCH, patience) {
             match message {
-                Message::Run(job, place) => {
+                Message::Run(work, place) => {
                     drop(place);
-                    batch.push(job);
+                    batch.push(work);
                 }
                 Message::Stop => return Received::Stop,
             }
-            next = if batch.len() < MAX_BATCH { self.queue.try_recv().ok() } else { None };
         }
-        Received::Batch
+        if batch.is_empty() { Received::Idle } else { Received::Batch }
     }
 
     /// One transaction for the whole batch; answers it only when that is committed.
-    fn commit(&mut self, batch: &mut Vec<Box<dyn Job>>) -> rusqlite::Result<()> {
+    fn commit(&mut self, batch: &mut Vec<Work>) -> rusqlite::Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
         let durable = batch.iter().any(|job| job.durability() == Durability::PowerCut);
         self.synchronous(if durable { Durability::PowerCut } else { Durability::Kill })?;
         let now_ms = bounded_ms(&*self.clock);
+        let mut remembered = std::mem::take(&mut self.remembered);
         let context = self.context(now_ms);
         let written_before = self.conn.total_changes();
         let begun = Instant::now();
         self.step("BEGIN IMMEDIATE")?;
-        for job in batch.iter_mut() {
-            job.run(&context)?;
-        }
+        job::run(batch, &context, &mut remembered)?;
         self.step("COMMIT")?;
         self.gauges.commit_times.add(begun.elapsed());
+        self.remembered = remembered;
         // A commit without a change writes nothing, and so makes nothing before it last either.
         if durable && self.conn.total_changes() > written_before {
             let last_seq = chain_head(&self.conn)?.seq;
@@ -216,7 +216,7 @@ impl Writer {
         }
         self.gauges.commits.fetch_add(1, Ordering::Relaxed);
         self.gauges.commands.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        batch.drain(..).for_each(|job| job.answer(Ok(())));
+        batch.drain(..).for_each(|work| work.answer(Ok(())));
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl Writer {
 
     /// Fails closed: what the disk did not take was not done, and what comes later is refused, as
     /// the books can no longer say what was paid. Reopening them recovers.
-    fn fail(self, error: &rusqlite::Error, batch: Vec<Box<dyn Job>>) {
+    fn fail(self, error: &rusqlite::Error, batch: Vec<Work>) {
         tracing::error!(%error, "the ledger could not write and takes no more commands");
         self.gauges.failed.store(true, Ordering::SeqCst);
         // SQLite may have rolled back already, and a ROLLBACK would then fail itself.
@@ -253,10 +253,13 @@ impl Writer {
         {
             tracing::error!(%error, "rolling back failed too; closing does it");
         }
-        batch.into_iter().for_each(|job| job.answer(Err(Unavailable::Failed)));
-        while let Ok(Message::Run(job, place)) = self.queue.recv() {
-            drop(place);
-            job.answer(Err(Unavailable::Failed));
+        batch.into_iter().for_each(|work| work.answer(Err(Unavailable::Failed)));
+        loop {
+            for message in self.inbox.take(MAX_BATCH, PURGE_EVERY) {
+                let Message::Run(work, place) = message else { return };
+                drop(place);
+                work.answer(Err(Unavailable::Failed));
+            }
         }
     }
 

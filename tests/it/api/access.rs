@@ -194,6 +194,10 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
     let end = route.path.trim_start_matches("/api").trim_start_matches("/v1");
     let (uri, body, status) = match (route.method.as_str(), end) {
         ("POST", "/chat/completions") => (route.path.to_owned(), chat(json!({})), Some(200)),
+        ("POST", "/embeddings") => {
+            let body = json!({ "model": "scripted", "input": "Hi" });
+            (route.path.to_owned(), body, Some(200))
+        }
         ("POST", "/completions") => (route.path.to_owned(), completion(json!({})), Some(200)),
         ("POST", "/responses") => {
             (route.path.to_owned(), json!({ "model": "scripted", "input": "Hi" }), Some(200))

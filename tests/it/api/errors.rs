@@ -119,7 +119,7 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         (json!({ "prompt": [-1] }), "prompt"),
         (json!({ "prompt": ["a", "b"], "n": 100 }), "n"),
         (json!({ "suffix": "end" }), "suffix"),
-        (json!({ "echo": true }), "echo"),
+        (json!({ "echo": 1 }), "echo"),
         (json!({ "best_of": 2 }), "best_of"),
         (json!({ "logprobs": 6 }), "logprobs"),
         (json!({ "logprobs": true }), "logprobs"),

@@ -9,16 +9,20 @@ use std::sync::Arc;
 
 use mizan::engine::sampler::{Sampler, SamplerState};
 use mizan::engine::{
-    Engine, EngineCore, EngineOptions, Event, FinishReason, SPECULATIVE_ROWS, SampledToken,
-    SamplingParams, SequenceRequest, SequenceStream,
+    EmbeddingRequest, Engine, EngineCore, EngineOptions, Event, FinishReason, Pooling,
+    SPECULATIVE_ROWS, SampledToken, SamplingParams, SequenceRequest, SequenceStream, TokenLogprobs,
 };
-use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError};
+use mizan::model::{
+    BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError, Outputs,
+};
 
 use crate::support::weightless::{slot, steps_of_weights};
 
 pub(super) const VOCAB: usize = 61;
 pub(super) const MAX_CONTEXT: usize = 4096;
 const NUM_LAYERS: usize = 2;
+const HIDDEN_SIZE: usize = 3;
+const MAX_OUTPUTS: usize = 64;
 /// A batch with this id fails, or panics.
 pub(super) const FAILS: u32 = 59;
 pub(super) const PANICS: u32 = 60;
@@ -29,18 +33,26 @@ struct FakeExecutor {
     slots: Vec<Vec<(u32, u64)>>,
     hidden: Vec<u64>,
     logits: Vec<f32>,
+    vectors: Vec<f32>,
 }
 
 /// A decoder of the fake model with this many blocks.
 pub(super) fn decoder(num_blocks: usize) -> Decoder {
+    decoder_with(num_blocks, MAX_OUTPUTS)
+}
+
+/// The same, of whose rows at most so many have logits in a step.
+pub(super) fn decoder_with(num_blocks: usize, max_outputs: usize) -> Decoder {
     let slots = vec![vec![(u32::MAX, 0); num_blocks * BLOCK_SIZE]; NUM_LAYERS];
-    let executor = FakeExecutor { slots, hidden: Vec::new(), logits: Vec::new() };
+    let executor =
+        FakeExecutor { slots, hidden: Vec::new(), logits: Vec::new(), vectors: Vec::new() };
     let shape = DecoderShape {
         num_layers: NUM_LAYERS,
         vocab_size: VOCAB,
+        hidden_size: HIDDEN_SIZE,
         num_blocks,
         max_tokens: 4096,
-        max_outputs: 64,
+        max_outputs,
         max_context: MAX_CONTEXT,
     };
     Decoder::new(Box::new(executor), shape)
@@ -65,6 +77,11 @@ pub(super) fn start(options: EngineOptions) -> Engine {
 
 pub(super) fn by_hand(options: EngineOptions) -> (Engine, EngineCore) {
     Engine::without_thread(decoder(options.num_blocks), options)
+}
+
+/// The same with a bound on the rows that have logits in a step.
+pub(super) fn by_hand_with(options: EngineOptions, max_outputs: usize) -> (Engine, EngineCore) {
+    Engine::without_thread(decoder_with(options.num_blocks, max_outputs), options)
 }
 
 /// A greedy request in lane 0.
@@ -112,8 +129,10 @@ pub(super) fn expected(request: &SequenceRequest) -> (Vec<SampledToken>, FinishR
 pub(super) fn read_all(stream: &mut SequenceStream) -> (Vec<SampledToken>, FinishReason) {
     let mut tokens = Vec::new();
     loop {
-        match stream.blocking_next().expect("a stream ends with `Finished`") {
+        let event = stream.blocking_next().expect("a stream ends with `Finished`");
+        match event {
             Event::Token(token) => tokens.push(token),
+            Event::Prompt(_) | Event::Vector(_) => panic!("nobody asked for {event:?}"),
             Event::Finished(reason) => {
                 assert_eq!(stream.blocking_next(), None);
                 return (tokens, reason);
@@ -123,6 +142,36 @@ pub(super) fn read_all(stream: &mut SequenceStream) -> (Vec<SampledToken>, Finis
 }
 
 pub(super) fn logits_after(ids: &[u32]) -> Vec<f32> {
+    logits(*values(ids).last().expect("ids")).collect()
+}
+
+/// What a request for the prompt's log probabilities must yield before any token.
+pub(super) fn expected_scores(prompt: &[u32], num_top: usize) -> Vec<TokenLogprobs> {
+    let mut sampler = Sampler::default();
+    let score = |(value, id): (&u64, &u32)| {
+        let logits: Vec<f32> = logits(*value).collect();
+        sampler.logprobs(&logits, *id, num_top).expect("finite logits")
+    };
+    values(prompt).iter().zip(&prompt[1..]).map(score).collect()
+}
+
+/// The vector that a request must yield.
+pub(super) fn expected_vector(request: &EmbeddingRequest) -> Vec<f32> {
+    let values = values(&request.prompt);
+    let wanted = match request.pooling {
+        Pooling::Mean => &values[..],
+        Pooling::First => &values[..1],
+        Pooling::Last => &values[values.len() - 1..],
+    };
+    let mean = |at: usize| {
+        let sum: f64 = wanted.iter().map(|value| f64::from(vector(*value)[at])).sum();
+        (sum / wanted.len() as f64) as f32
+    };
+    (0..HIDDEN_SIZE).map(mean).collect()
+}
+
+/// What the model has read after each id.
+fn values(ids: &[u32]) -> Vec<u64> {
     let mut values: Vec<u64> = ids.iter().map(|&id| u64::from(id)).collect();
     for layer in 0..NUM_LAYERS {
         let mut read = START;
@@ -131,7 +180,12 @@ pub(super) fn logits_after(ids: &[u32]) -> Vec<f32> {
             *value = read ^ layer as u64;
         }
     }
-    logits(*values.last().expect("ids")).collect()
+    values
+}
+
+/// The hidden state of a row that has read this.
+fn vector(value: u64) -> [f32; HIDDEN_SIZE] {
+    [2, 3, 4].map(|salt| (fold(value, salt) >> 40) as f32 / (1 << 23) as f32 - 1.0)
 }
 
 const START: u64 = 0x6d69_7a61_6e00;
@@ -185,11 +239,15 @@ impl Executor for FakeExecutor {
 
     steps_of_weights!();
 
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
         self.logits.clear();
         for &row in &batch.outputs {
             self.logits.extend(logits(self.hidden[row as usize]));
         }
-        Ok(&self.logits)
+        self.vectors.clear();
+        for &row in &batch.hidden {
+            self.vectors.extend(vector(self.hidden[row as usize]));
+        }
+        Ok(Outputs { logits: &self.logits, hidden: &self.vectors })
     }
 }

@@ -2,11 +2,13 @@
 //! last on a real model.
 
 mod blocks;
+mod embedding;
 mod fairness;
 mod fake;
 mod handle;
 mod real;
 mod sampler;
+mod scoring;
 mod simulation;
 mod speculation;
 mod trace;

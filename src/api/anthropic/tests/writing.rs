@@ -89,7 +89,8 @@ fn delta(index: usize, delta: Value) -> Value {
 }
 
 fn tool(id: &str, name: &str, input: Value) -> Value {
-    json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+    json!({ "type": "tool_use", "id": id, "name": name, "input": input,
+        "caller": { "type": "direct" } })
 }
 
 #[test]
@@ -110,7 +111,10 @@ fn a_stream_of_every_kind_of_block() {
         { "type": "message_start", "message": {
             "id": "msg_g", "type": "message", "role": "assistant", "model": "m", "content": [],
             "stop_reason": null, "stop_sequence": null,
-            "usage": { "input_tokens": 10, "cache_creation_input_tokens": 0,
+            "stop_details": null, "container": null,
+            "usage": { "input_tokens": 10, "cache_creation": null, "server_tool_use": null,
+                "service_tier": null, "inference_geo": null,
+                "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 0, "output_tokens": 0 },
         } },
         start(0, json!({ "type": "thinking", "thinking": "", "signature": "" })),
@@ -118,7 +122,7 @@ fn a_stream_of_every_kind_of_block() {
         delta(0, json!({ "type": "thinking_delta", "thinking": "m." })),
         delta(0, json!({ "type": "signature_delta", "signature": "" })),
         stop(0),
-        start(1, json!({ "type": "text", "text": "" })),
+        start(1, json!({ "type": "text", "text": "", "citations": null })),
         delta(1, json!({ "type": "text_delta", "text": "I " })),
         delta(1, json!({ "type": "text_delta", "text": "see." })),
         stop(1),
@@ -129,8 +133,11 @@ fn a_stream_of_every_kind_of_block() {
         start(3, tool("toolu_g_1", "time", json!({}))),
         stop(3),
         { "type": "message_delta",
-            "delta": { "stop_reason": "tool_use", "stop_sequence": null },
-            "usage": { "input_tokens": 6, "cache_creation_input_tokens": 0,
+            "delta": { "stop_reason": "tool_use", "stop_sequence": null,
+                "stop_details": null, "container": null },
+            "usage": { "input_tokens": 6, "cache_creation": null, "server_tool_use": null,
+                "service_tier": null, "inference_geo": null,
+                "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 4, "output_tokens": 7,
                 "output_tokens_details": { "thinking_tokens": 2 }, "credits": 14,
                 "credit_multiplier": 2, "balance": 86, "credits_exhausted": false } },
@@ -174,7 +181,7 @@ fn a_whole_answer_has_its_blocks_in_order() {
     ];
     let expected = json!([
         { "type": "thinking", "thinking": "Hm.", "signature": "" },
-        { "type": "text", "text": "I see." },
+        { "type": "text", "text": "I see.", "citations": null },
         tool("toolu_g_0", "weather", json!({ "city": "Doha", "n": 1 })),
         tool("toolu_g_1", "time", json!({})),
         tool("toolu_g_2", "again", json!({ "_raw": "{\"a\": " })),
@@ -196,13 +203,16 @@ fn every_end_has_anthropics_word() {
         (Finish::MaxCredits, "max_tokens"),
         (Finish::Deadline, "max_tokens"),
     ] {
-        let expected = json!({ "stop_reason": word, "stop_sequence": null });
+        let expected = json!({ "stop_reason": word, "stop_sequence": null,
+            "stop_details": null, "container": null });
         assert_eq!(ending(finish, None, false), expected);
         // It was found, but what came before it was not paid for.
         assert_eq!(ending(finish, Some("STOP"), false), expected);
     }
-    let stopped = json!({ "stop_reason": "stop_sequence", "stop_sequence": "STOP" });
+    let stopped = json!({ "stop_reason": "stop_sequence", "stop_sequence": "STOP",
+        "stop_details": null, "container": null });
     assert_eq!(ending(Finish::StopString, Some("STOP"), true), stopped);
-    let full = json!({ "stop_reason": "model_context_window_exceeded", "stop_sequence": null });
+    let full = json!({ "stop_reason": "model_context_window_exceeded", "stop_sequence": null,
+        "stop_details": null, "container": null });
     assert_eq!(ending(Finish::Length, None, true), full);
 }

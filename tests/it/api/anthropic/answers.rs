@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{CHAT, chat};
 use super::{COUNT, MESSAGES, message, send};
+use crate::support::scripted::Bounds;
 use crate::support::server::{PREMIUM, Server, Setup};
 
 const SCRIPT: [&str; 4] = ["Hel", "lo", " there", " you"];
@@ -19,10 +20,13 @@ async fn a_message_is_what_clients_expect() {
         json["id"] = "msg_".into();
         let expected = json!({
             "id": "msg_", "type": "message", "role": "assistant", "model": PREMIUM,
-            "content": [{ "type": "text", "text": "Hello there you" }],
+            "content": [{ "type": "text", "text": "Hello there you", "citations": null }],
             "stop_reason": "end_turn", "stop_sequence": null,
+            "stop_details": null, "container": null,
             "usage": {
-                "input_tokens": 4, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+                "input_tokens": 4, "cache_creation": null, "server_tool_use": null,
+                "service_tier": null, "inference_geo": null,
+                "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
                 "output_tokens": 4, "output_tokens_details": { "thinking_tokens": 0 },
                 "credits": 8, "credit_multiplier": 2, "balance": server.balance(),
                 "credits_exhausted": false,
@@ -66,7 +70,7 @@ async fn ends_are_told_and_four_numbers_agree() {
         assert_eq!(json["usage"]["credits"], tokens, "{more}");
         let record = server.settled().await;
         assert_eq!((record.output_tokens, record.credits.0), (tokens, i64::from(tokens)));
-        let stored: usize = record.token_ids.unwrap().iter().map(|(_, ids)| ids.len()).sum();
+        let stored: usize = record.token_ids.unwrap().values().map(Vec::len).sum();
         assert_eq!(stored, tokens as usize);
         assert_eq!(server.balance(), 5_000 - i64::from(tokens));
         server.verify_books();
@@ -88,7 +92,10 @@ async fn a_context_that_is_full_is_told_from_the_callers_bound() {
 async fn a_balance_that_ends_ends_the_answer() {
     let server = Server::start(Setup { credits: 3, ..Setup::saying(&SCRIPT) });
     let json = server.post(MESSAGES, &message(json!({}))).await.json();
-    assert_eq!(json["content"], json!([{ "type": "text", "text": "Hello there" }]));
+    assert_eq!(
+        json["content"],
+        json!([{ "type": "text", "text": "Hello there", "citations": null }])
+    );
     assert_eq!(json["stop_reason"], "max_tokens");
     let usage = &json["usage"];
     assert_eq!((&usage["credits"], &usage["balance"]), (&json!(3), &json!(0)));
@@ -165,7 +172,8 @@ fn long_prompt() -> Value {
 
 #[tokio::test]
 async fn a_count_is_what_the_answer_counts() {
-    let server = Server::start(Setup::saying(&SCRIPT));
+    let bounds = Bounds { context: 2_048, ..Bounds::default() };
+    let server = Server::start(Setup { bounds, ..Setup::saying(&SCRIPT) });
     for more in [json!({}), json!({ "system": "Be kind." }), long_prompt()] {
         let body = message(more);
         let answer = server.post(MESSAGES, &body).await.json();

@@ -23,7 +23,7 @@ async fn rest(mut stream: Frames) -> Vec<Value> {
     events
 }
 
-async fn events(server: &Server, more: Value) -> Vec<Value> {
+pub(super) async fn events(server: &Server, more: Value) -> Vec<Value> {
     let mut body = message(more);
     body["stream"] = true.into();
     rest(server.stream(MESSAGES, &body).await).await
@@ -46,12 +46,15 @@ async fn a_stream_is_what_clients_expect() {
     let message = json!({
         "id": null, "type": "message", "role": "assistant", "model": STANDARD, "content": [],
         "stop_reason": null, "stop_sequence": null,
-        "usage": { "input_tokens": 4, "cache_creation_input_tokens": 0,
+        "stop_details": null, "container": null,
+        "usage": { "input_tokens": 4, "cache_creation": null, "server_tool_use": null,
+            "service_tier": null, "inference_geo": null,
+            "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0, "output_tokens": 0 },
     });
     assert_eq!(start, json!({ "type": "message_start", "message": message }));
     server.allow(1);
-    let block = json!({ "type": "text", "text": "" });
+    let block = json!({ "type": "text", "text": "", "citations": null });
     let start = json!({ "type": "content_block_start", "index": 0, "content_block": block });
     assert_eq!(next(&mut stream).await.unwrap(), start);
     for (tokens, text) in [(1, "Hel"), (2, "lo"), (3, " there")] {
@@ -65,8 +68,11 @@ async fn a_stream_is_what_clients_expect() {
     let expected = json!([
         { "type": "content_block_stop", "index": 0 },
         { "type": "message_delta",
-            "delta": { "stop_reason": "end_turn", "stop_sequence": null },
-            "usage": { "input_tokens": 4, "cache_creation_input_tokens": 0,
+            "delta": { "stop_reason": "end_turn", "stop_sequence": null,
+                "stop_details": null, "container": null },
+            "usage": { "input_tokens": 4, "cache_creation": null, "server_tool_use": null,
+                "service_tier": null, "inference_geo": null,
+                "cache_creation_input_tokens": 0,
                 "cache_read_input_tokens": 0, "output_tokens": 3,
                 "output_tokens_details": { "thinking_tokens": 0 }, "credits": 3,
                 "credit_multiplier": 1, "balance": 4_997, "credits_exhausted": false } },

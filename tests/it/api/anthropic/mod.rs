@@ -2,6 +2,7 @@
 
 mod answers;
 mod events;
+mod parts;
 mod refusals;
 
 use axum::http::{HeaderName, Method};
