@@ -18,6 +18,7 @@ mod money;
 mod openapi;
 mod panics;
 mod plain;
+mod responses;
 mod routes;
 mod sales;
 mod sessions;
