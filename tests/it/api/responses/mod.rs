@@ -1,6 +1,7 @@
 //! OpenAI's Responses API, over the whole router.
 
 mod kept;
+mod parts;
 mod plain;
 mod refusals;
 mod streamed;
