@@ -48,7 +48,8 @@ pub enum Grammar {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
     /// This text, in whatever tokens. A token of the vocabulary that is spelled so counts too if
-    /// it is text; one that steers the model ([`crate::text::Tokenizer::is_control`]) needs [`Piece::Token`].
+    /// it is text; one that steers the model ([`crate::text::Tokenizer::is_control`]) needs
+    /// [`Piece::Token`].
     Text(String),
     /// This one token.
     Token(u32),

@@ -1,13 +1,13 @@
 //! Responses that callers may ask for again, and the conversations that they form, in SQLite.
 //!
 //! A file of its own, not the ledger's: the books have to stay small enough to be proven row by
-//! row, nothing in them is ever removed, and they are copied and handed to auditors. This is private
-//! text. Its owner may remove it, it ends by itself after a set time, and to lose it costs nobody a
-//! credit, so it is not in backups and a power cut may take the newest of it.
+//! row, nothing in them is ever removed, and they are copied and handed to auditors. This is
+//! private text. Its owner may remove it, it ends by itself after a set time, and to lose it costs
+//! nobody a credit, so it is not in backups and a power cut may take the newest of it.
 //!
-//! Promises: an account reads and removes its own rows only; what was removed or is too old is never
-//! given out, and is overwritten in the file; an account keeps a bounded amount, the newest of it; a
-//! conversation has a bounded length.
+//! Promises: an account reads and removes its own rows only; what was removed or is too old is
+//! never given out, and is overwritten in the file; an account keeps a bounded amount, the newest
+//! of it; a conversation has a bounded length.
 //! Never knows: HTTP, credits, what the JSON says.
 
 mod connection;

@@ -1,6 +1,6 @@
 //! The JSON that goes out: a message, its content blocks, what it cost.
-//! Promises: keys that Anthropic's schema requires are there, and null (`()` here) where this server
-//! has nothing of the kind.
+//! Promises: keys that Anthropic's schema requires are there, and null (`()` here) where this
+//! server has nothing of the kind.
 //! Never knows: where the values come from.
 
 use serde::{Serialize, Serializer};

@@ -3,7 +3,7 @@
 use super::super::openai::{MAX_TOOL_NAME, MAX_TOOLS, MAX_TOP_LOGPROBS, ROLES};
 use super::generation::{
     IGNORED, PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused,
-    sampling, streaming,
+    sampling, streaming, template_variables,
 };
 use super::operation::{Group, post};
 use super::schema::{
@@ -118,16 +118,22 @@ fn create_request() -> Schema {
     request("A conversation to go on with, and how.", fields)
 }
 
-fn template_fields() -> [Field; 3] {
+/// How much the model may be told to reason.
+const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
+
+fn template_fields() -> [Field; 6] {
+    let effort = || word("How much the model reasons, for models that know.", &EFFORTS);
     [
         optional(
-            "chat_template_kwargs",
-            map(
-                "Further variables of the model's chat template. `enable_thinking` says whether \
-                 the model should reason first.",
-                any("A value."),
-            ),
+            "enable_thinking",
+            boolean("Whether the model reasons first. Default: as the effort says, or the model."),
         ),
+        optional("reasoning_effort", effort()),
+        optional(
+            "reasoning",
+            request("OpenRouter's field for the same.", [optional("effort", effort())]),
+        ),
+        template_variables(),
         optional(
             "continue_final_message",
             boolean(

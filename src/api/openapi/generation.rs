@@ -161,6 +161,18 @@ pub(super) fn sampling_of(temperature: RangeInclusive<f64>) -> Vec<Field> {
     ]
 }
 
+/// Variables of the model's chat template.
+pub(super) fn template_variables() -> Field {
+    let thinking = "Whether the model reasons first. Default: as the model does.";
+    optional(
+        "chat_template_kwargs",
+        request(
+            "Variables of the model's chat template: these, and any others that it has.",
+            [optional("enable_thinking", boolean(thinking))],
+        ),
+    )
+}
+
 /// Whether and how the answer is streamed.
 pub(super) fn streaming() -> Vec<Field> {
     vec![

@@ -1,9 +1,9 @@
 //! Text helpers, in llama-server's shapes.
 
-use super::generation::token_id;
+use super::generation::{template_variables, token_id};
 use super::operation::{Group, post};
 use super::schema::{
-    any, boolean, either, integer, list, map, named, object, optional, request, required, text,
+    boolean, either, integer, list, named, object, optional, request, required, text,
 };
 
 pub(super) fn group() -> Group {
@@ -44,7 +44,7 @@ pub(super) fn group() -> Group {
             required("messages", list("The conversation.", named("ChatMessage")).not_empty()),
             model(),
             optional("tools", list("The tools that the model is told of.", named("ChatTool"))),
-            optional("chat_template_kwargs", map("Further variables.", any("A value."))),
+            template_variables(),
         ],
     );
     let ids = request(

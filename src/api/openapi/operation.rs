@@ -284,7 +284,8 @@ fn callers(access: Access) -> (String, Value) {
     match access {
         Access::Public => ("Open to everybody: no key is needed.".to_owned(), json!([])),
         Access::Known => {
-            ("For whoever is known, by any key or session.".to_owned(), json!([key, session, operator]))
+            let text = "For whoever is known, by any key or session.";
+            (text.to_owned(), json!([key, session, operator]))
         }
         Access::SignedIn => ("For whoever has signed in.".to_owned(), json!([session])),
         Access::Account => {

@@ -7,6 +7,7 @@ use super::super::responses::{
 };
 use super::generation::{
     PAID_HEADERS, format_extensions, ignored, model, paid, refused, sampling, streaming,
+    template_variables,
 };
 use super::operation::{Group, Operation, delete, get, post};
 use super::schema::{
@@ -131,10 +132,7 @@ fn create_request() -> Schema {
             "include",
             list("What else to tell.", word("Only log probabilities are there.", &INCLUDABLE)),
         ),
-        optional(
-            "chat_template_kwargs",
-            map("Further variables of the model's chat template.", any("A value.")),
-        ),
+        template_variables(),
         optional("user", name_of("Whom it is for.")),
         optional("prompt_cache_key", name_of("A name of the prompt.")),
         optional("safety_identifier", name_of("Whom it is for.")),

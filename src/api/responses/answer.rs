@@ -16,7 +16,7 @@ pub(super) struct Draft {
     pub(super) id: String,
     /// Unix seconds.
     pub(super) created_at: i64,
-    model: String,
+    pub(super) model: String,
     pub(super) settings: Settings,
     pub(super) output: Output,
 }

@@ -23,7 +23,8 @@ use crate::responses::{ConversationError, Responses, StoreError, StoredResponse}
 const MAX_REFERENCED: usize = 64;
 const MAX_REFERENCED_BYTES: usize = 16 << 20;
 
-/// A plain answer that is on its way is taken, or its caller turns out to be gone, within this time.
+/// A plain answer that is on its way is taken, or its caller turns out to be gone, within this
+/// time.
 const MAX_SETTLING: Duration = Duration::from_secs(2);
 
 /// Items that were said before.

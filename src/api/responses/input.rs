@@ -1,7 +1,7 @@
 //! Items: what a conversation is made of on these routes, read as callers write them.
 //!
-//! An item is kept as it is given back (every key that clients require, and no others) beside what it
-//! says. Items of answers are read by the same rules, so that they can be sent back as they are.
+//! An item is kept as it is given back (every key that clients require, and no others) beside what
+//! it says. Items of answers are read by the same rules, so that they can be sent back as they are.
 //!
 //! Promises: an item that this server can not read is refused by its type, never left out.
 //! Never knows: templates, where kept items lie.

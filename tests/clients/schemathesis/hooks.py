@@ -25,6 +25,8 @@ NAMES = [
     ("/api/v1/admin/refunds/", "refunds"),
     ("/api/v1/admin/vouchers/", "batches"),
     ("/api/v1/generations/", "generations"),
+    ("/v1/responses/", "responses"),
+    ("/api/v1/responses/", "responses"),
 ]
 GENERATING = ("/chat/completions", "/completions")
 

@@ -199,6 +199,9 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
             (route.path.to_owned(), body, Some(200))
         }
         ("POST", "/completions") => (route.path.to_owned(), completion(json!({})), Some(200)),
+        ("POST", "/responses") => {
+            (route.path.to_owned(), json!({ "model": "scripted", "input": "Hi" }), Some(200))
+        }
         ("POST", "/messages" | "/messages/count_tokens") => {
             (route.path.to_owned(), chat(json!({ "max_tokens": 9 })), Some(200))
         }

@@ -19,6 +19,7 @@ mod openapi;
 mod panics;
 mod plain;
 mod reasoning;
+mod responses;
 mod routes;
 mod sales;
 mod sessions;

@@ -145,8 +145,9 @@ async fn the_document_has_every_field_that_handlers_read() {
         ["string", "boolean", "array", "fields", "integer", "count", "number", "require", "get"]
     {
         for name in tidy::paths_given_to(reader) {
-            let is_path = name.starts_with('/');
-            if !is_path && !known.contains(&name) {
+            // Paths of routes, and the single letters of a unit test, are no fields.
+            let is_field = !name.starts_with('/') && name.len() > 1;
+            if is_field && !known.contains(&name) {
                 unknown.push(format!(".{reader}({name:?})"));
             }
         }

@@ -58,7 +58,9 @@ async fn reasoning_is_streamed_before_the_text() {
 
 #[tokio::test]
 async fn reasoning_that_the_prompt_begins_or_the_length_cuts() {
-    let server = thinking(OPEN, &["Hm", "m.", "\n</think>\n", "Hi"]);
+    // A script goes on from its marker: the first seven tokens are the prompt's own.
+    let server =
+        thinking(OPEN, &["<", "t", "h", "i", "n", "k", ">", "Hm", "m.", "\n</think>\n", "Hi"]);
     let message = |json: Value| json["choices"][0]["message"].clone();
     let json = server.post(CHAT, &chat(json!({}))).await.json();
     assert_eq!(message(json.clone())["reasoning_content"], "Hmm.", "{json}");
@@ -103,7 +105,11 @@ async fn requests_say_how_much_to_reason() {
     let wrong = server.post(CHAT, &chat(json!({ "reasoning_effort": "much" }))).await;
     assert_eq!(wrong.status, 400);
     assert_eq!(wrong.json()["error"]["param"], "reasoning_effort");
-    // Told not to, its text is text from the start.
+    // Told not to, its text is text from the start. (The prompt's end is 19 tokens.)
+    let mut script = vec!["."; 19];
+    script.push("Hi");
+    let server = thinking(TEMPLATE, &script);
     let json = server.post(CHAT, &chat(json!({ "enable_thinking": false }))).await.json();
     assert_eq!(json["choices"][0]["message"]["content"], "Hi");
+    assert_eq!(json["choices"][0]["message"].get("reasoning"), None);
 }

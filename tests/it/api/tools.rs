@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::errors::check;
 use super::money::check_closed;
 use super::{CHAT, chat, with};
+use crate::support::scripted::Bounds;
 use crate::support::server::{STANDARD, Server, Setup};
 
 const ANSWER: [&str; 8] = [
@@ -38,6 +39,12 @@ fn tools() -> Value {
     ])
 }
 
+/// A model whose context holds their descriptions, each byte a token.
+fn saying(script: &[&'static str]) -> Setup {
+    let bounds = Bounds { context: 4_096, ..Bounds::default() };
+    Setup { bounds, ..Setup::saying(script) }
+}
+
 /// A chat that offers tools.
 fn calling(more: Value) -> Value {
     with(chat(json!({ "tools": tools() })), more)
@@ -57,7 +64,7 @@ fn generation(json: &Value) -> String {
 
 #[tokio::test]
 async fn a_call_is_a_field_of_its_own_and_all_its_tokens_count() {
-    let server = Server::start(Setup::saying(&ANSWER));
+    let server = Server::start(saying(&ANSWER));
     let json = server.post(CHAT, &calling(json!({}))).await.json();
     let message = json!({
         "role": "assistant", "content": "Let me see.", "refusal": null,
@@ -71,7 +78,7 @@ async fn a_call_is_a_field_of_its_own_and_all_its_tokens_count() {
 
 #[tokio::test]
 async fn a_call_is_streamed_as_clients_join_it() {
-    let server = Server::start(Setup::saying(&ANSWER[1..]));
+    let server = Server::start(saying(&ANSWER[1..]));
     server.allow(3);
     let mut stream = server.stream(CHAT, &calling(json!({ "stream": true }))).await;
     let first = stream.next().await.unwrap();
@@ -79,7 +86,10 @@ async fn a_call_is_streamed_as_clients_join_it() {
     begun["index"] = 0.into();
     let delta = json!({ "role": "assistant", "content": null, "tool_calls": [begun] });
     assert_eq!(first["choices"][0]["delta"], delta);
-    let more = |arguments: &str| json!({ "tool_calls": [{ "index": 0, "function": { "arguments": arguments } }] });
+    let more = |arguments: &str| {
+        let call = json!({ "index": 0, "function": { "arguments": arguments } });
+        json!({ "tool_calls": [call] })
+    };
     for (tokens, arguments) in [(5, "{\"city\": "), (6, "\"Kuwait\"}")] {
         server.allow(tokens);
         let frame = stream.next().await.unwrap();
@@ -96,7 +106,7 @@ async fn a_call_is_streamed_as_clients_join_it() {
 
 #[tokio::test]
 async fn calls_without_text_have_no_content() {
-    let server = Server::start(Setup::saying(&[
+    let server = Server::start(saying(&[
         "<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>",
         "\n<tool_call>{\"name\": \"weather\", \"arguments\": {\"city\": \"x\"}}",
         "</tool_call>",
@@ -109,7 +119,7 @@ async fn calls_without_text_have_no_content() {
         [call(&generation, 0, "now", "{}"), call(&generation, 1, "weather", "{\"city\": \"x\"}")];
     assert_eq!(message["tool_calls"], json!(calls));
     // One at most: the answer ends with it.
-    let server = Server::start(Setup::saying(&[
+    let server = Server::start(saying(&[
         "<tool_call>{\"name\": \"now\", ",
         "\"arguments\": {}}",
         "</tool_call>",
@@ -125,7 +135,7 @@ async fn calls_without_text_have_no_content() {
 #[tokio::test]
 async fn what_is_no_call_is_text() {
     let text: String = ANSWER.concat();
-    let server = Server::start(Setup::saying(&ANSWER));
+    let server = Server::start(saying(&ANSWER));
     // Nothing is offered, or nothing may be called.
     for body in [chat(json!({})), calling(json!({ "tool_choice": "none" }))] {
         let json = server.post(CHAT, &body).await.json();
@@ -149,7 +159,7 @@ async fn what_is_no_call_is_text() {
 #[tokio::test]
 async fn the_same_request_again_gets_the_same_calls() {
     for credits in [5_000, 7, 6, 5, 4, 2, 1] {
-        let server = Server::start(Setup { credits, ..Setup::saying(&ANSWER) });
+        let server = Server::start(Setup { credits, ..saying(&ANSWER) });
         let send = async || {
             let mut request = server.request(Method::POST, CHAT, Some(&calling(json!({}))));
             request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
@@ -166,7 +176,7 @@ async fn the_same_request_again_gets_the_same_calls() {
 
 #[tokio::test]
 async fn a_template_without_tools_gets_them_as_text() {
-    let server = Server::start(Setup::saying(&["Hi"]));
+    let server = Server::start(saying(&["Hi"]));
     let messages = json!([
         { "role": "system", "content": "S" },
         { "role": "user", "content": "U" },
@@ -200,7 +210,7 @@ async fn calls_that_are_required_fit_their_schemas() {
     // What the model says fits, to the letter.
     let call =
         "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"x\"}}\n</tool_call>";
-    let server = Server::start(Setup::saying(&[call]));
+    let server = Server::start(saying(&[call]));
     let named = json!({ "type": "function", "function": { "name": "weather" } });
     for choice in [json!("required"), named] {
         let json = server.post(CHAT, &calling(json!({ "tool_choice": choice }))).await.json();

@@ -38,7 +38,7 @@ async fn ask(id: &str, bodies: &[Value]) -> Vec<Value> {
         let request = axum::http::Request::post(CHAT)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
-            .body(body.to_string().into())
+            .body(axum::body::Body::from(body.to_string()))
             .unwrap();
         let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
         answers.push(Answer::read(response).await.json());

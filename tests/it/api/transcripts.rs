@@ -131,6 +131,7 @@ async fn streams_are_as_recorded() {
         let found = transcript(recording).await;
         let file = folder.join(&name);
         if is_rewritten {
+            fs::create_dir_all(&folder).unwrap();
             fs::write(&file, &found).unwrap();
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use mizan::engine::sampler::{Sampler, SamplerState};
 use mizan::engine::{
-    EmbeddingRequest, Engine, EngineCore, EngineOptions, Event, FinishReason, Pooling,
-    SPECULATIVE_ROWS, SampledToken, SamplingParams, SequenceRequest, SequenceStream, TokenLogprobs,
+    Allowed, EmbeddingRequest, Engine, EngineCore, EngineOptions, Event, FinishReason, Pooling,
+    Progress, SPECULATIVE_ROWS, SampledToken, SamplingParams, SequenceRequest, SequenceStream,
+    TokenLogprobs,
 };
 use mizan::model::{
     BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError, Outputs,
@@ -112,17 +113,46 @@ pub(super) fn expected(request: &SequenceRequest) -> (Vec<SampledToken>, FinishR
     let SequenceRequest { prompt, max_tokens, stop_ids, sampling, .. } = request;
     let mut state = SamplerState::new(sampling.clone(), Arc::clone(stop_ids), prompt);
     let mut sampler = Sampler::default();
+    let mut constraint = request.constraint.clone();
     let (mut ids, mut tokens) = (prompt.clone(), Vec::new());
     while tokens.len() < *max_tokens {
+        if let Some(constraint) = &mut constraint {
+            let allowed = constraint.allowed().expect("a constraint that works");
+            match mask(&allowed, request, tokens.len()) {
+                Some(mask) => state.set_mask(Some(mask)),
+                None => return (tokens, FinishReason::Stop),
+            }
+        }
         let token = sampler.sample(&logits_after(&ids), &state).expect("finite logits");
         if state.is_stop(token.id) {
             return (tokens, FinishReason::Stop);
         }
         state.push(token.id);
         ids.push(token.id);
+        let progress = constraint.as_mut().map(|constraint| constraint.accept(token.id));
         tokens.push(token);
+        if progress == Some(Ok(Progress::Complete)) {
+            return (tokens, FinishReason::Stop);
+        }
     }
     (tokens, FinishReason::Length)
+}
+
+/// The ids that may come after `num_sampled`; `None`: the end. Stop ids may where the end may.
+fn mask(allowed: &Allowed, request: &SequenceRequest, num_sampled: usize) -> Option<Vec<u32>> {
+    let SequenceRequest { stop_ids, sampling, .. } = request;
+    let is_stop = |id: u32| stop_ids.contains(&id);
+    let may_stop =
+        allowed.may_end && !sampling.ignore_stop_ids && num_sampled >= sampling.min_tokens;
+    let is_said = |id: u32| allowed.ids[id as usize / 32] >> (id % 32) & 1 == 1 && !is_stop(id);
+    if !(0..VOCAB as u32).any(is_said) {
+        return None;
+    }
+    let mut mask = vec![0; VOCAB.div_ceil(32)];
+    for id in (0..VOCAB as u32).filter(|&id| is_said(id) || (may_stop && is_stop(id))) {
+        mask[id as usize / 32] |= 1 << (id % 32);
+    }
+    Some(mask)
 }
 
 /// All that is left in a stream; panics if it does not end.

@@ -2,6 +2,7 @@
 //! last on a real model.
 
 mod blocks;
+mod constrained;
 mod embedding;
 mod fairness;
 mod fake;

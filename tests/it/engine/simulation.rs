@@ -3,12 +3,13 @@
 
 use mizan::engine::sampler::uniform;
 use mizan::engine::{
-    Action, EmbeddingRequest, EmbeddingStream, Engine, EngineCore, EngineOptions, Event,
-    FinishReason, Pooling, SampledToken, SamplingParams, SequenceRequest, SequenceStream, Stats,
-    SubmitError, TokenLogprobs, Turn,
+    Action, Constraint, EmbeddingRequest, EmbeddingStream, Engine, EngineCore, EngineOptions,
+    Event, FinishReason, Pooling, SampledToken, SamplingParams, SequenceRequest, SequenceStream,
+    Stats, SubmitError, TokenLogprobs, Turn,
 };
 use mizan::model::BLOCK_SIZE;
 
+use super::constrained::Rules;
 use super::fake::{self, VOCAB};
 
 #[test]
@@ -193,7 +194,7 @@ impl Simulation {
             max_tokens: self.draw(1, 200).min(max_more),
             stop_ids: if has_stops { [3, 17].into() } else { [].into() },
             sampling: self.draw_repeats(),
-            constraint: None,
+            constraint: self.draw_constraint(),
             prompt,
         };
         match self.engine.submit(request.clone()) {
@@ -244,6 +245,21 @@ impl Simulation {
                 ..greedy
             },
         }
+    }
+
+    /// A third has rules: few ids or many, an end soon, late or never.
+    fn draw_constraint(&mut self) -> Option<Box<dyn Constraint>> {
+        if self.draw(0, 3) > 0 {
+            return None;
+        }
+        let (min, tells_end) = (self.draw(0, 60), self.draw(0, 2) == 0);
+        let max = min + self.draw(0, 60);
+        let few = self.draw(0, 50) as u32;
+        let rules = match self.draw(0, 2) {
+            0 => Rules::among(&[few, few + 1]),
+            _ => Rules { divisor: self.draw(1, 8) as u32, ..Rules::any() },
+        };
+        Rules { min, max, tells_end, ..rules }.boxed()
     }
 
     /// Drops a stream; what it had yielded must be right too.

@@ -322,17 +322,12 @@ fn hostile_pieces() {
         deep = vec![Piece::OneOf(vec![deep])];
     }
     pieces("deep", deep);
-    let mut doubling = vec![text()];
-    for _ in 0..40 {
-        let inner = Piece::OneOf(vec![doubling, vec![text()]]);
-        doubling = vec![Piece::FreeText, inner.clone(), inner].split_off(1);
-        if doubling.len() > 64 {
-            break;
-        }
-        doubling.truncate(1);
-        doubling.insert(0, text());
-    }
-    pieces("nested", doubling);
+    let doubled = |inner: Vec<Piece>| {
+        let choice = Piece::OneOf(vec![[inner.clone(), vec![text()]].concat(), inner]);
+        vec![Piece::Repeat { pieces: vec![choice], min: 0, max: Some(3) }]
+    };
+    let doubling = (0..12).fold(vec![text()], |inner, _| doubled(inner));
+    pieces("doubled 12 times", [vec![Piece::FreeText], doubling].concat());
     let optional = || Piece::Repeat { pieces: vec![text()], min: 0, max: Some(1) };
     pieces("free text and 5,000 options", [vec![Piece::FreeText], vec![optional(); 5000]].concat());
     pieces("free text twice", vec![Piece::FreeText, Piece::FreeText]);

@@ -2,7 +2,11 @@
 //! for, and what is meant to hurt does not.
 #![allow(clippy::unwrap_used, reason = "a test that can not go on panics")]
 
+mod decoding;
+mod fits;
 mod hostile;
+mod schemas;
+mod texts;
 
 use std::sync::{Arc, LazyLock};
 

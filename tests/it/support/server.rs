@@ -325,6 +325,12 @@ impl Server {
         books.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    /// How many responses are kept.
+    pub(crate) fn rows_kept(&self) -> i64 {
+        let kept = Connection::open(self.folder.path().join("responses.db")).unwrap();
+        kept.query_row("SELECT count(*) FROM response", [], |row| row.get(0)).unwrap()
+    }
+
     /// The ids of all meters, in order of opening.
     pub(crate) fn meters(&self) -> Vec<GenerationRecord> {
         let books = Connection::open(self.folder.path().join("ledger.db")).unwrap();

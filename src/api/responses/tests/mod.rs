@@ -1,0 +1,4 @@
+//! Items read and written, without a server.
+
+mod reading;
+mod writing;
