@@ -145,9 +145,8 @@ impl Grammar {
             }
             Self::Regex(_) => {
                 // The rest tells where it is in a grammar that the caller did not write.
-                let why = why.split(" (in regex)").next().unwrap_or(&why);
-                let why = why.split_once("invalid regex ").map_or(why, |(_, rest)| rest);
-                GrammarError::Regex(why.to_owned())
+                let (_, why) = why.rsplit_once("error: ").unwrap_or(("", &why));
+                GrammarError::Regex(why.trim().to_owned())
             }
             Self::Choice(_) => GrammarError::TooComplex { what, why },
             Self::Lark(_) => GrammarError::Lark(why),
