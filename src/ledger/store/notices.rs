@@ -35,8 +35,8 @@ impl Threshold {
     }
 }
 
-/// Every change of a team's balance goes through here, or is quiet: a fall below the threshold is told, and a
-/// rise to it or above arms it again.
+/// Every change of a team's balance goes through here, or is quiet: a fall below the threshold is
+/// told, and a rise to it or above arms it again.
 pub(super) fn balance_moved(
     context: &Context<'_>,
     account: AccountId,
