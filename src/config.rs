@@ -159,6 +159,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long the tokens of paid answers are kept; zero is until their request ends.
     pub retain_output: Duration,
+    /// How long responses are kept for their callers; `None` keeps none.
+    pub retain_responses: Option<Duration>,
     /// Between two checks of the whole books; `None` checks only when asked.
     pub verify_every: Option<Duration>,
     /// Which networks notices are sent to.
@@ -280,6 +282,7 @@ impl Config {
             keep_alive_secs: Some(keep_alive_secs),
             shutdown_secs: Some(shutdown_secs),
             retain_output_days: Some(retain_output_days),
+            retain_responses_days: Some(retain_responses_days),
             verify_hours: Some(verify_hours),
         } = settings
         else {
@@ -332,6 +335,9 @@ impl Config {
             notice_networks,
             shutdown_timeout: Duration::from_secs(shutdown_secs.get()),
             retain_output: Duration::from_secs(retain_output_days.get() * 24 * 60 * 60),
+            retain_responses: Some(retain_responses_days.get())
+                .filter(|days| *days > 0)
+                .map(|days| Duration::from_secs(days * 24 * 60 * 60)),
             verify_every: Some(verify_hours.get())
                 .filter(|hours| *hours > 0)
                 .map(|hours| Duration::from_secs(hours * 60 * 60)),
@@ -348,6 +354,11 @@ impl Config {
     /// The ledger's file.
     pub fn ledger_path(&self) -> PathBuf {
         self.data_dir.join("ledger.db")
+    }
+
+    /// The file of kept responses.
+    pub fn responses_path(&self) -> PathBuf {
+        self.data_dir.join("responses.db")
     }
 
     /// The way to pay called `name`, if it is enabled.

@@ -19,7 +19,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::auth::{Principal, bearer};
+use super::auth::{Principal, credentials};
 use super::error::ApiError;
 use super::operator::{Operator, ThroughControlSocket};
 use crate::ledger::{SESSION_PREFIX, Scope, Scopes};
@@ -74,6 +74,8 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // What there is to call.
+    get("/openapi.json", PUBLIC),
     // What receipts are checked with: no secret, and also needed by those without an account.
     get("/api/v1/receipt-key", PUBLIC),
     // Generations.
@@ -81,10 +83,25 @@ pub const ROUTES: &[Route] = &[
     post("/v1/completions", INFERENCE),
     post("/api/v1/chat/completions", INFERENCE),
     post("/api/v1/completions", INFERENCE),
+    post("/v1/messages", INFERENCE),
+    post("/api/v1/messages", INFERENCE),
+    // Vectors: they cost no credits, but the machine's time.
+    post("/v1/embeddings", INFERENCE),
+    post("/api/v1/embeddings", INFERENCE),
+    post("/v1/responses", INFERENCE),
+    get("/v1/responses/{id}", INFERENCE),
+    delete("/v1/responses/{id}", INFERENCE),
+    get("/v1/responses/{id}/input_items", INFERENCE),
+    post("/api/v1/responses", INFERENCE),
+    get("/api/v1/responses/{id}", INFERENCE),
+    delete("/api/v1/responses/{id}", INFERENCE),
+    get("/api/v1/responses/{id}/input_items", INFERENCE),
     // Text helpers: they cost no credits, but the machine's time.
     post("/tokenize", INFERENCE),
     post("/detokenize", INFERENCE),
     post("/apply-template", INFERENCE),
+    post("/v1/messages/count_tokens", INFERENCE),
+    post("/api/v1/messages/count_tokens", INFERENCE),
     // What is on offer.
     get("/v1/models", ACCOUNT),
     get("/v1/models/{*id}", ACCOUNT),
@@ -227,7 +244,7 @@ async fn authenticate(
     if access == Access::Operator && parts.extensions.get::<ThroughControlSocket>().is_some() {
         return Ok(Principal::Operator(Operator::unnamed("operator on this machine")));
     }
-    let secret = bearer(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
+    let secret = credentials(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
     if state.operator_key.as_ref().is_some_and(|key| key.matches(&secret)) {
         return Ok(Principal::Operator(Operator::unnamed("operator")));
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::AppState;
@@ -14,6 +14,7 @@ use super::auth::{AccountCaller, Caller};
 use super::delivery::Finish;
 use super::error::ApiError;
 use super::sessions::words;
+use super::url::Path;
 use crate::ledger::{GenerationRecord, LimitReset, MeterId, MeterState};
 use crate::text::{TextStream, Tokenizer};
 
@@ -76,7 +77,7 @@ pub(super) async fn generation(
 
 /// Ids are given with the prefix of the route that made them, and taken with or without.
 pub(super) fn meter_id(id: &str) -> Option<MeterId> {
-    id.rsplit_once('-').map_or(id, |(_, id)| id).parse().ok()
+    id.rsplit(['-', '_']).next()?.parse().ok()
 }
 
 fn describe(state: &AppState, record: &GenerationRecord) -> Value {

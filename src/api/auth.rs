@@ -3,12 +3,14 @@
 //! Never knows: what the caller may spend; the ledger decides that when a meter opens.
 
 use axum::extract::FromRequestParts;
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, header, request::Parts};
 
 use super::AppState;
 use super::error::ApiError;
 use super::operator::Operator;
 use crate::ledger::{AccountId, KeyInfo, Scopes, SessionInfo, UserId};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Who was let in, as the request carries it.
 #[derive(Clone, Debug)]
@@ -128,8 +130,17 @@ fn wrong_row(parts: &Parts) -> ApiError {
     ApiError::Internal
 }
 
+/// The secret that a caller shows: of a `Bearer` header, or else of `x-api-key`, which Anthropic's
+/// clients send. Another scheme of `Authorization` is a proxy's.
+pub(super) fn credentials(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| {
+        let key = headers.get(API_KEY)?.to_str().ok()?.trim();
+        (!key.is_empty()).then_some(key)
+    })
+}
+
 /// The credentials of a `Bearer` header, whose scheme is case-insensitive (RFC 9110, 11.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let key = key.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
@@ -139,19 +150,30 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn check(value: &'static str, expected: Option<&str>) {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, value.parse().expect("a header value"));
-        assert_eq!(bearer(&headers), expected, "{value:?}");
+    fn check(headers: &[(&'static str, &'static str)], expected: Option<&str>) {
+        let read = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), value.parse().expect("a header value"))
+        };
+        let map: HeaderMap = headers.iter().map(read).collect();
+        assert_eq!(credentials(&map), expected, "{headers:?}");
     }
 
     #[test]
     fn bearer_is_read_whatever_its_case() {
-        check("Bearer mz-1", Some("mz-1"));
-        check("bearer   mz-1 ", Some("mz-1"));
-        check("BEARER mz-1", Some("mz-1"));
-        check("Bearer ", None);
-        check("Bearer", None);
-        check("Basic mz-1", None);
+        check(&[("authorization", "Bearer mz-1")], Some("mz-1"));
+        check(&[("authorization", "bearer   mz-1 ")], Some("mz-1"));
+        check(&[("authorization", "BEARER mz-1")], Some("mz-1"));
+        check(&[("authorization", "Bearer ")], None);
+        check(&[("authorization", "Bearer")], None);
+        check(&[("authorization", "Basic mz-1")], None);
+    }
+
+    #[test]
+    fn a_key_may_come_in_a_header_of_its_own() {
+        check(&[("x-api-key", "mz-1")], Some("mz-1"));
+        check(&[("x-api-key", " mz-1 ")], Some("mz-1"));
+        check(&[("x-api-key", "")], None);
+        check(&[("authorization", "Basic proxy"), ("x-api-key", "mz-1")], Some("mz-1"));
+        check(&[("authorization", "Bearer mz-1"), ("x-api-key", "mz-2")], Some("mz-1"));
     }
 }

@@ -4,7 +4,7 @@
 //! Never knows: what a provider answers, how money is booked.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use super::auth::AccountCaller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::openai::idempotency_key;
+use super::url::Path;
 use crate::billing::{Billing, OrderRequest, Ordered};
 use crate::catalog::Pack;
 use crate::ledger::{TopupId, TopupInfo, TopupState, VoucherCode};
@@ -20,6 +21,9 @@ use crate::payments::{Customer, Next};
 
 /// Whoever reloads a page does not make the provider be asked each time.
 const CHECK_AGAIN_MS: i64 = 5_000;
+
+/// A longer one is no e-mail address (RFC 5321).
+pub(super) const MAX_EMAIL_BYTES: usize = 254;
 
 /// `GET /api/v1/packs`
 pub(super) async fn packs(State(state): State<AppState>) -> Json<Value> {
@@ -40,7 +44,7 @@ pub(super) async fn order(
     let pack = fields.require("pack", fields.string("pack")?)?.to_owned();
     let provider = fields.string("provider")?.map(str::to_owned);
     let email = fields.string("email")?.map(str::to_owned);
-    if email.as_deref().is_some_and(|email| email.len() > 254 || !email.contains('@')) {
+    if email.as_deref().is_some_and(|email| email.len() > MAX_EMAIL_BYTES || !email.contains('@')) {
         return Err(fields.refuse("email", "'email' must be an e-mail address"));
     }
     let request = OrderRequest {

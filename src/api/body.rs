@@ -1,4 +1,4 @@
-//! The body of a request: JSON, bounded in size and time, read whole.
+//! The body of a request: JSON as a rule, bounded in size and time, read whole.
 //! Promises: whatever arrives, the answer is OpenAI's error shape.
 //! Never knows: what the JSON means.
 
@@ -44,14 +44,7 @@ impl FromRequest<AppState> for JsonBody {
         }
         // `/v1` and `/api/v1` are one: a nested router sees the path without its prefix.
         let route = request.uri().path().to_owned();
-        let bytes = timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
-        let bytes = bytes.await.map_err(|_| ApiError::BodyTooSlow)?;
-        let bytes = bytes.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::BodyTooLarge { max_bytes: state.config.max_body_bytes }
-            }
-            _ => ApiError::BadRequest(format!("the body broke off: {rejection}")),
-        })?;
+        let bytes = read(request, state).await?;
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| ApiError::InvalidJson(error.to_string()))?;
         match value {
@@ -63,6 +56,30 @@ impl FromRequest<AppState> for JsonBody {
             _ => Err(ApiError::BadRequest("the body must be a JSON object".to_owned())),
         }
     }
+}
+
+/// A body as it was sent: who sends it has its own way of proving that it is whole.
+#[derive(Debug)]
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl FromRequest<AppState> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        read(request, state).await.map(Self)
+    }
+}
+
+/// All bytes, within the bounds.
+async fn read(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    let bytes = timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+    let bytes = bytes.await.map_err(|_| ApiError::BodyTooSlow)?;
+    bytes.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::BodyTooLarge { max_bytes: state.config.max_body_bytes }
+        }
+        _ => ApiError::BadRequest(format!("the body broke off: {rejection}")),
+    })
 }
 
 /// `application/json` or `application/...+json`, with or without parameters.

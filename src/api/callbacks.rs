@@ -4,15 +4,16 @@
 //! anything that the caller did not know.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::AppState;
 use super::billing::{checked, find};
+use super::body::RawBody;
 use super::error::ApiError;
+use super::url::Path;
 use crate::billing::{CallbackError, Verdict};
 use crate::ledger::{TopupInfo, TopupState};
 use crate::payments::Headers;
@@ -22,18 +23,18 @@ pub(super) async fn webhook(
     State(state): State<AppState>,
     Path(provider): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
-    let verdict = state
-        .sell(move |billing| {
-            let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-            let verdict = billing.callback(&provider, &pairs.collect::<Headers<'_>>(), &body);
-            if let Err(CallbackError::Forged(why)) = &verdict {
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let callback = state
+        .billing
+        .authenticate(&provider, &pairs.collect::<Headers<'_>>(), &body)
+        .inspect_err(|error| {
+            if let CallbackError::Forged(why) = error {
                 tracing::warn!(%provider, %why, "a callback was not believed");
             }
-            verdict
-        })
-        .await??;
+        })?;
+    let verdict = state.sell(move |billing| billing.callback(&callback)).await??;
     let word = match verdict {
         Verdict::Checked(_) | Verdict::Mismatch => "received",
         Verdict::NotOurs => "ignored",

@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use super::delivery::{Finish, Release, ReleasedToken};
-use crate::engine::{Event, FinishReason, SampledToken, SequenceStream};
-use crate::text::{AnswerPart, AnswerPiece, AnswerStream, StreamState};
+use crate::engine::{Event, FinishReason, SampledToken, SequenceStream, TokenLogprobs};
+use crate::text::{AnswerPart, AnswerPiece, AnswerState, AnswerStream};
 
 /// One of a request's answers while it is generated.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Choice {
     text: AnswerStream,
     /// Sampled with log probabilities and not released yet.
     sampled: VecDeque<SampledToken>,
+    /// Of the prompt's ids, where they were asked for and are not released yet.
+    prompt_logprobs: Option<Vec<TokenLogprobs>>,
     /// Released by `text` and not charged yet.
     pub(super) pieces: Vec<AnswerPiece>,
     /// Whether a tool call was released.
@@ -45,6 +47,7 @@ impl Choice {
             sequence: Some(sequence),
             text,
             sampled: VecDeque::new(),
+            prompt_logprobs: None,
             pieces: Vec::new(),
             has_called: false,
             finish: None,
@@ -55,20 +58,25 @@ impl Choice {
     /// Takes what the engine said. A fault ends the whole request.
     pub(super) fn take(&mut self, event: Event) -> Result<(), Fault> {
         let finish = match event {
+            Event::Prompt(logprobs) => {
+                self.prompt_logprobs = Some(logprobs);
+                return Ok(());
+            }
             Event::Token(token) => {
                 let state = self.text.push(token.id, &mut self.pieces);
                 if token.logprobs.is_some() {
                     self.sampled.push_back(token);
                 }
                 match state {
-                    StreamState::Open => return Ok(()),
-                    StreamState::Stopped => Finish::StopString,
+                    AnswerState::Open => return Ok(()),
+                    AnswerState::Stopped => Finish::StopString,
+                    AnswerState::Complete => Finish::EndOfTurn,
                 }
             }
             Event::Finished(FinishReason::Stop) => Finish::EndOfTurn,
             Event::Finished(FinishReason::Length) => Finish::Length,
             Event::Finished(FinishReason::Aborted) => return Err(Fault::Stopped),
-            Event::Finished(FinishReason::Failed) => return Err(Fault::Failed),
+            Event::Finished(FinishReason::Failed) | Event::Vector(_) => return Err(Fault::Failed),
         };
         if finish != Finish::StopString {
             self.text.finish(&mut self.pieces);
@@ -82,6 +90,16 @@ impl Choice {
         if let Some(sequence) = self.sequence.take() {
             self.cached_tokens = sequence.cached_tokens();
         }
+    }
+
+    /// Whether there is something to release, paid for or free.
+    pub(super) fn has_news(&self) -> bool {
+        !self.pieces.is_empty() || self.has_prompt_news()
+    }
+
+    /// Whether what is known of the prompt is to be released, which is free.
+    pub(super) fn has_prompt_news(&self) -> bool {
+        self.prompt_logprobs.is_some()
     }
 
     /// Whether more may come.
@@ -100,9 +118,16 @@ impl Choice {
         }
     }
 
-    /// The parts of pieces that are paid for, and their tokens.
+    /// The stop string that was found, whether or not the text before it could be paid for.
+    pub(super) fn stop_string(&self) -> Option<String> {
+        self.text.stop_string().map(str::to_owned)
+    }
+
+    /// The parts of pieces that are paid for, and their tokens; with the first of them what was
+    /// asked of the prompt.
     pub(super) fn release(&mut self, choice: usize, paid: Vec<AnswerPiece>) -> Release {
-        let mut release = Release { choice, ..Release::default() };
+        let prompt_logprobs = self.prompt_logprobs.take();
+        let mut release = Release { choice, prompt_logprobs, ..Release::default() };
         for piece in paid {
             release.tokens += piece.ids.len() as u32;
             release.logprobs.extend(piece.ids.iter().filter_map(|id| self.sampled(*id)));

@@ -51,6 +51,8 @@ pub(super) struct Release {
     pub(super) reasoning_tokens: u32,
     /// One for each of the tokens, if the request asked for them.
     pub(super) logprobs: Vec<ReleasedToken>,
+    /// Of the prompt's tokens from the second on, if the request asked for them; once.
+    pub(super) prompt_logprobs: Option<Vec<TokenLogprobs>>,
 }
 
 /// A token, and how likely it was.
@@ -162,6 +164,8 @@ pub(super) const MAX_REPLAYED_CHOICES: usize = 64 - MIXED.len();
 pub(super) struct Summary {
     /// Why each choice ended.
     pub(super) finishes: Vec<Finish>,
+    /// Of each choice the stop string that ended it, as far as that is known.
+    pub(super) stop_strings: Vec<Option<String>>,
     pub(super) usage: Usage,
     /// Held until the answer is in HTTP's hands: dropped unconfirmed, a plain answer is reversed.
     pub(super) receipt: Receipt,
@@ -293,17 +297,11 @@ impl Release {
 
     /// Adds a part, to the last one if it goes on.
     pub(super) fn push(&mut self, part: AnswerPart) {
-        use AnswerPart::{Content, Reasoning, ToolArguments};
-        match (self.parts.last_mut(), part) {
-            (Some(Content(text)), Content(more)) => text.push_str(&more),
-            (Some(Reasoning(text)), Reasoning(more)) => text.push_str(&more),
-            (Some(ToolArguments { index, json }), ToolArguments { index: of, json: more })
-                if *index == of =>
-            {
-                json.push_str(&more);
-            }
-            (_, part) => self.parts.push(part),
-        }
+        let next = match self.parts.last_mut() {
+            Some(last) => last.join(part),
+            None => Some(part),
+        };
+        self.parts.extend(next);
     }
 
     fn append(&mut self, next: Self) {
@@ -311,6 +309,7 @@ impl Release {
         self.tokens += next.tokens;
         self.reasoning_tokens += next.reasoning_tokens;
         self.logprobs.extend(next.logprobs);
+        self.prompt_logprobs = self.prompt_logprobs.take().or(next.prompt_logprobs);
     }
 }
 

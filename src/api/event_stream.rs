@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -26,6 +26,17 @@ pub(super) trait Frames: Send + Unpin + 'static {
 
     /// Parts that are paid for.
     fn release(&mut self, releases: Vec<Release>, frames: &mut String);
+
+    /// What has to happen before the end is written, if anything. Asked again when the context is
+    /// woken, until it is ready.
+    fn poll_end(
+        &mut self,
+        _summary: &Summary,
+        _frames: &mut String,
+        _context: &mut Context<'_>,
+    ) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// The end of the answer. The summary's receipt is confirmed by whoever calls.
     fn end(&mut self, summary: &Summary, frames: &mut String);
@@ -50,6 +61,7 @@ pub(super) fn event_stream(
         frames,
         keep_alive: keep_alive.map(|after| KeepAlive { after, timer: Box::pin(sleep(after)) }),
         has_begun: false,
+        ending: None,
         has_ended: false,
     };
     let mut response = Response::new(Body::from_stream(events));
@@ -82,6 +94,8 @@ struct EventStream<F> {
     frames: F,
     keep_alive: Option<KeepAlive>,
     has_begun: bool,
+    /// The end of the answer, while something has to happen before it is written.
+    ending: Option<Box<Summary>>,
     has_ended: bool,
 }
 
@@ -101,8 +115,8 @@ impl<F: Frames> Stream for EventStream<F> {
             this.frames.begin(&mut frames);
         }
         while frames.is_empty() && !this.has_ended {
-            match this.deliveries.poll_next(context) {
-                Poll::Ready(delivery) => this.write(delivery, &mut frames),
+            match this.poll_write(context, &mut frames) {
+                Poll::Ready(()) => {}
                 Poll::Pending if this.is_silent(context) => this.frames.keep_alive(&mut frames),
                 Poll::Pending => return Poll::Pending,
             }
@@ -127,16 +141,39 @@ impl<F: Frames> EventStream<F> {
         keep_alive.timer.as_mut().poll(context).is_ready()
     }
 
+    /// Writes what comes next, if there is anything.
+    fn poll_write(&mut self, context: &mut Context<'_>, frames: &mut String) -> Poll<()> {
+        if self.ending.is_none() {
+            match ready!(self.deliveries.poll_next(context)) {
+                Some(Delivery::Ended(summary)) => self.ending = Some(summary),
+                delivery => {
+                    self.write(delivery, frames);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        let Some(summary) = &self.ending else { return Poll::Ready(()) };
+        match self.frames.poll_end(summary, frames, context) {
+            Poll::Ready(()) => self.frames.end(summary, frames),
+            // What there is goes out meanwhile.
+            Poll::Pending if frames.is_empty() => return Poll::Pending,
+            Poll::Pending => return Poll::Ready(()),
+        }
+        if let Some(summary) = self.ending.take() {
+            summary.receipt.confirm();
+        }
+        self.has_ended = true;
+        Poll::Ready(())
+    }
+
     fn write(&mut self, delivery: Option<Delivery>, frames: &mut String) {
         match delivery {
             Some(Delivery::Released(releases)) => return self.frames.release(releases, frames),
-            Some(Delivery::Ended(summary)) => {
-                self.frames.end(&summary, frames);
-                summary.receipt.confirm();
-            }
             Some(Delivery::Failed(error)) => self.frames.fail(&error, frames),
             // The generation's task broke; it can not say so itself.
-            Some(Delivery::Admitted(_)) | None => self.frames.fail(&ApiError::Internal, frames),
+            Some(Delivery::Admitted(_) | Delivery::Ended(_)) | None => {
+                self.frames.fail(&ApiError::Internal, frames)
+            }
         }
         self.has_ended = true;
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_core::Stream;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::AppState;
 use super::error::ApiError;
 use super::operator::Operator;
+use super::url::Query;
 use crate::ledger::{ExportFormat, ExportQuery};
 
 /// The query as it is written.
@@ -34,9 +35,8 @@ pub(super) struct Asked {
 pub(super) async fn rows(
     _: Operator,
     State(state): State<AppState>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let Query(asked) = asked.map_err(|error| ApiError::BadRequest(error.body_text()))?;
     let query = ExportQuery {
         from: parsed("from", &asked.from)?,
         to: parsed("to", &asked.to)?,

@@ -26,11 +26,11 @@ use super::observe::Observer;
 use super::replay;
 use super::unsettled::Unsettled;
 use crate::config::Config;
-use crate::engine::{SamplingParams, SequenceRequest};
+use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
 use crate::registry::LoadedModel;
-use crate::text::{AnswerPiece, AnswerStream};
+use crate::text::{AnswerPiece, AnswerRules, AnswerStream};
 
 /// What to generate, for whom.
 #[derive(Debug)]
@@ -46,6 +46,10 @@ pub(super) struct GenerationRequest {
     /// `None`: as many as the context holds.
     pub(super) max_tokens: Option<usize>,
     pub(super) sampling: SamplingParams,
+    /// What every answer keeps to, at its beginning.
+    pub(super) constraint: Option<Box<dyn Constraint>>,
+    /// How the text of the answers is read.
+    pub(super) answers: AnswerRules,
     /// Strings that end an answer and are not part of it.
     pub(super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -219,6 +223,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
                 max_tokens: request.max_tokens.unwrap_or(room).min(room),
                 stop_ids: stop_ids.clone(),
                 sampling,
+                constraint: request.constraint.clone(),
             })?;
             choices.push(Choice::new(sequence, request.answer_stream()));
         }
@@ -229,7 +234,7 @@ fn submit(request: &GenerationRequest) -> Result<Vec<Choice>, ApiError> {
 impl GenerationRequest {
     /// What makes parts of a choice's ids.
     pub(super) fn answer_stream(&self) -> AnswerStream {
-        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone())
+        AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone(), &self.answers)
     }
 
     pub(super) fn num_choices(&self) -> usize {
@@ -358,7 +363,7 @@ impl Generation {
 
     /// Charges and delivers the text that has been released, if there is any.
     async fn deliver(&mut self) -> Result<(), Outcome> {
-        if self.choices.iter().all(|choice| choice.pieces.is_empty()) {
+        if !self.choices.iter().any(Choice::has_news) {
             return Ok(());
         }
         // Room first, charge second: nothing is paid for that there is no room to hand over.
@@ -373,7 +378,7 @@ impl Generation {
         let mut charged = Ok(());
         let mut allowance = Allowance::left(&self.request, &self.meter);
         for (index, choice) in self.choices.iter_mut().enumerate() {
-            if choice.pieces.is_empty() {
+            if !choice.has_news() {
                 continue;
             }
             let allowed = allowance.take(&choice.pieces);
@@ -387,10 +392,12 @@ impl Generation {
             };
             let unpaid = choice.pieces.split_off(paid.pieces);
             let pieces = std::mem::replace(&mut choice.pieces, unpaid);
-            if !pieces.is_empty() {
+            if !pieces.is_empty() || choice.has_prompt_news() {
                 let release = choice.release(index, pieces);
                 self.reasoning_tokens += release.reasoning_tokens;
-                self.observer.released(&release);
+                if !release.parts.is_empty() {
+                    self.observer.released(&release);
+                }
                 releases.push(release);
             }
             if paid.exhausted {
@@ -444,6 +451,7 @@ impl Generation {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let reasoning_tokens = self.reasoning_tokens;
         let finishes: Vec<Finish> = choices.iter_mut().map(|choice| choice.conclude(cut)).collect();
+        let stop_strings = choices.iter().map(Choice::stop_string).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
@@ -469,7 +477,7 @@ impl Generation {
             credits_exhausted,
         };
         let (receipt, confirmed) = Receipt::new();
-        let summary = Box::new(Summary { finishes, usage, receipt });
+        let summary = Box::new(Summary { finishes, stop_strings, usage, receipt });
         let is_streamed = request.streamed;
         // The caller's next request finds the place of this one free.
         drop(request);

@@ -4,7 +4,7 @@
 //! Never knows: how limits are counted.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::AppState;
@@ -13,10 +13,11 @@ use super::body::JsonBody;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::sessions::words;
+use super::url::Path;
 use crate::ledger::{AccountId, Credits, KeyId, KeyInfo, KeyLimit, NewKey, NewKeyRequest, Scopes};
 
 /// The last second that a time in milliseconds can name.
-const MAX_SECS: i64 = i64::MAX / 1000;
+pub(super) const MAX_SECS: i64 = i64::MAX / 1000;
 
 /// `GET /api/v1/keys`
 pub(super) async fn list(

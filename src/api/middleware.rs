@@ -1,7 +1,7 @@
 //! What every request goes through: request id, panics, CORS, paths and methods that do not exist,
 //! then who may call and how often.
 //! Promises: each answer, however it came about, has an `x-request-id` and, if it is an error,
-//! OpenAI's shape.
+//! OpenAI's shape, or Anthropic's where their clients ask.
 //! Never knows: what routes do.
 
 use std::any::Any;
@@ -10,18 +10,21 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::error::ApiError;
 use super::limits::RATE_LIMIT_HEADERS;
-use super::{AppState, access, limits};
+use super::{AppState, access, anthropic, limits, unread};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const CREDITS_CHARGED: HeaderName = HeaderName::from_static("x-credits-charged");
 pub(super) const CREDITS_BALANCE: HeaderName = HeaderName::from_static("x-credits-balance");
+
+/// Says that an answer is a stored one, as other paid APIs say it.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A longer id of the caller's is not echoed: it goes into logs.
 const MAX_REQUEST_ID_CHARS: usize = 128;
@@ -40,6 +43,8 @@ pub(super) fn wrap(routes: Router<AppState>, state: &AppState) -> Router<AppStat
         .layer(CatchPanicLayer::custom(panicked))
         .layer(cors(&state.config.cors_origins))
         .layer(from_fn_with_state(state.clone(), with_request_id))
+        .layer(from_fn(anthropic::in_shape))
+        .layer(from_fn(unread::drain))
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {
@@ -58,7 +63,8 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
 /// Pages of the configured origins may call, with any header that they send.
 fn cors(origins: &[String]) -> CorsLayer {
     let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
-    let exposed = [REQUEST_ID, header::RETRY_AFTER, CREDITS_CHARGED, CREDITS_BALANCE];
+    let exposed =
+        [REQUEST_ID, anthropic::REQUEST_ID, header::RETRY_AFTER, CREDITS_CHARGED, CREDITS_BALANCE];
     let exposed = exposed.into_iter().chain(RATE_LIMIT_HEADERS.into_iter().flatten());
     CorsLayer::new()
         .allow_origin(origins.collect::<Vec<_>>())

@@ -2,16 +2,18 @@
 //!
 //! [`router`] answers in memory, as tests use it; [`serve`] puts it on a socket and takes it off
 //! again. A handler reads a request and hands it to `generation`, the task that owns the engine's
-//! sequences, the text and the meter, and has one exit; `openai` puts what that task delivers
-//! into OpenAI's shapes.
+//! sequences, the text and the meter, and has one exit; `openai` and `anthropic` put what that task
+//! delivers into their shapes.
 //!
-//! Promises: every answer has a request id, every error OpenAI's shape; a route answers those whom
-//! the table in `access` names and nobody else; nothing is sent that was not charged before.
+//! Promises: every answer has a request id, every error a shape that the route's clients know; a
+//! route answers those whom the table in `access` names and nobody else; nothing is sent that was
+//! not charged before.
 //! Never knows: tensors, SQL, how tokens are made.
 
 mod access;
 mod account;
 mod admin;
+mod anthropic;
 mod auth;
 mod billing;
 mod body;
@@ -27,6 +29,7 @@ mod error;
 mod event_stream;
 mod export;
 mod fields;
+mod format;
 mod generation;
 mod keys;
 mod lifecycle;
@@ -36,19 +39,23 @@ mod native;
 mod notices;
 mod observe;
 mod openai;
+mod openapi;
 mod operations;
 mod operator;
 mod passwords;
 mod receipts;
 mod replay;
 mod request_log;
+mod responses;
 mod sampling;
 mod sessions;
 mod sign_ins;
 mod state;
 mod time_span;
 mod tries;
+mod unread;
 mod unsettled;
+mod url;
 mod usage;
 mod users;
 
@@ -66,18 +73,27 @@ pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
 pub use state::{AppState, NOTICE_TIMEOUT};
 
+use anthropic::{count_tokens, messages};
 use connections::CLOSING_TIMEOUT;
-use openai::{chat, completions, models};
+use openai::{chat, completions, embeddings, models};
 use operator::ThroughControlSocket;
 
 /// All routes, ready to be called.
 pub fn router(state: AppState) -> Router {
-    let openai = Router::new()
+    let generating = Router::new()
         .route("/chat/completions", post(chat::create))
-        .route("/completions", post(completions::create));
-    let v1 =
-        openai.clone().route("/models", get(models::list)).route("/models/{*id}", get(models::get));
-    let api_v1 = openai
+        .route("/completions", post(completions::create))
+        .route("/embeddings", post(embeddings::create))
+        .route("/responses", post(responses::create))
+        .route("/responses/{id}", get(responses::get).delete(responses::remove))
+        .route("/responses/{id}/input_items", get(responses::input_items))
+        .route("/messages", post(messages::create))
+        .route("/messages/count_tokens", post(count_tokens::count));
+    let v1 = generating
+        .clone()
+        .route("/models", get(models::list))
+        .route("/models/{*id}", get(models::get));
+    let api_v1 = generating
         .route("/models", get(models::list_with_prices))
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
@@ -110,6 +126,7 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics));

@@ -4,7 +4,7 @@
 //! Never knows: how notices are sent.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::AppState;
@@ -12,12 +12,13 @@ use super::auth::AccountCaller;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::operator::Operator;
+use super::url::Path;
 use crate::billing::notices::secret;
 use crate::ledger::{AccountId, Credits, LowBalance, NoticeRecord};
 use crate::telemetry::figure;
 
 /// Notices in a list.
-const MAX_LISTED: u32 = 100;
+pub(super) const MAX_LISTED: u32 = 100;
 
 /// `GET /api/v1/notices/low-balance`
 pub(super) async fn own(caller: AccountCaller, State(state): State<AppState>) -> Answer {

@@ -17,10 +17,10 @@ use super::error::ApiError;
 const MAX_AT_ONCE: usize = 2;
 
 /// A shorter password could be guessed.
-const MIN_CHARS: usize = 12;
+pub(super) const MIN_CHARS: usize = 12;
 
 /// A longer one is no password.
-const MAX_BYTES: usize = 1_024;
+pub(super) const MAX_BYTES: usize = 1_024;
 
 /// Nobody's: of the right form, with the right parameters, and no password has it.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\

@@ -4,7 +4,7 @@
 //! Never knows: what is signed, or how.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -12,6 +12,7 @@ use super::AppState;
 use super::account::meter_id;
 use super::auth::AccountCaller;
 use super::error::ApiError;
+use super::url::Path;
 use crate::ledger::{ReceiptError, SignedReceipt, TopupId};
 
 /// `GET /api/v1/generations/{id}/receipt`: the receipt as it is kept and checked.

@@ -66,10 +66,18 @@ async fn stored(
     };
     let token_ids = record.token_ids.ok_or(ApiError::IdempotencyExpired)?;
     let mut releases = Vec::new();
+    // Which of several it was is not stored: it was not released.
+    let only = request.stop.first().filter(|_| request.stop.len() == 1);
+    let ended_by = |finish: &Finish| only.filter(|_| *finish == Finish::StopString).cloned();
+    let mut stop_strings: Vec<Option<String>> = finishes.iter().map(ended_by).collect();
     for (choice, ids) in token_ids {
         let choice = choice as usize;
         let finish = finishes.get(choice).copied().unwrap_or(Finish::Length);
-        releases.push(release(request, choice, &ids, finish));
+        let (release, stop_string) = release(request, choice, &ids, finish);
+        releases.push(release);
+        if let (Some(found), Some(place)) = (stop_string, stop_strings.get_mut(choice)) {
+            *place = Some(found);
+        }
     }
     let usage = Usage {
         prompt_tokens: record.input_tokens as usize,
@@ -85,7 +93,7 @@ async fn stored(
     Ok(vec![
         Delivery::Admitted(admitted),
         Delivery::Released(releases),
-        Delivery::Ended(Box::new(Summary { finishes, usage, receipt })),
+        Delivery::Ended(Box::new(Summary { finishes, stop_strings, usage, receipt })),
     ])
 }
 
@@ -98,21 +106,31 @@ fn finishes(record: &GenerationRecord, num_choices: usize) -> Vec<Finish> {
     finishes
 }
 
-/// The parts that stored ids released when they were new, in one release.
-fn release(request: &GenerationRequest, choice: usize, ids: &[u32], finish: Finish) -> Release {
+/// The parts that stored ids released when they were new, in one release, and the stop string that
+/// one of them completes.
+fn release(
+    request: &GenerationRequest,
+    choice: usize,
+    ids: &[u32],
+    finish: Finish,
+) -> (Release, Option<String>) {
     let mut stream = request.answer_stream();
     let mut pieces = Vec::new();
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    // What is held back at a stop string is the beginning of that string, and what was held back
-    // when the credits ran out was not sent.
-    if matches!(finish, Finish::EndOfTurn | Finish::ToolCalls | Finish::Length) {
-        stream.finish(&mut pieces);
+    match finish {
+        Finish::EndOfTurn | Finish::ToolCalls | Finish::Length => stream.finish(&mut pieces),
+        // What is held back as text is the beginning of that string.
+        Finish::StopString => stream.finish_stopped(&mut pieces),
+        // What follows was not sent.
+        Finish::OutOfCredits | Finish::MaxCredits | Finish::Deadline => {
+            stream.finish_cut(&mut pieces);
+        }
     }
     let mut release = Release { choice, tokens: ids.len() as u32, ..Release::default() };
     for piece in pieces {
         release.take(piece);
     }
-    release
+    (release, stream.stop_string().map(str::to_owned))
 }

@@ -5,8 +5,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -18,14 +17,16 @@ use super::auth::AccountCaller;
 use super::csv;
 use super::error::ApiError;
 use super::operator::Operator;
-use super::time_span::{asked, end, said, start, wants_csv};
+use super::time_span::{end, said, start, wants_csv};
+use super::url::Query;
 use super::usage::key_json;
 use crate::ledger::{
     AccountId, GenerationPage, GenerationQuery, GenerationRow, KeyId, MeterState, rfc3339,
 };
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 1_000;
+/// Rows of a page: when nobody says, and at most.
+pub(super) const DEFAULT_LIMIT: usize = 20;
+pub(super) const MAX_LIMIT: usize = 1_000;
 
 /// The query as it is written.
 #[derive(Debug, Deserialize)]
@@ -47,9 +48,8 @@ pub(super) async fn own(
     caller: AccountCaller,
     State(state): State<AppState>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(query)?;
     if asked.account.is_some() {
         return Err(ApiError::field("account", "'account' is the key's own: leave it out"));
     }
@@ -61,9 +61,8 @@ pub(super) async fn of_accounts(
     _: Operator,
     State(state): State<AppState>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(query)?;
     let account = match said(asked.account.as_deref()) {
         Some(name) => Some(super::admin::find(&state, name).await?.id),
         None => None,

@@ -2,11 +2,24 @@
 //! Promises: a parameter is obeyed or refused by name, never bent.
 //! Never knows: which route it came on.
 
+use std::ops::RangeInclusive;
+
 use super::error::ApiError;
 use super::fields::Fields;
 use super::middleware::random_u64;
 use crate::engine::SamplingParams;
 use crate::registry::LoadedModel;
+
+/// The bounds of the parameters: OpenAI's, and where it has none, what makes sense.
+pub(super) const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
+pub(super) const TOP_P: RangeInclusive<f64> = 0.0..=1.0;
+/// vLLM writes "off" as -1 or 0.
+pub(super) const TOP_K: RangeInclusive<i64> = -1..=u32::MAX as i64;
+pub(super) const MIN_P: RangeInclusive<f64> = 0.0..=1.0;
+pub(super) const REPETITION_PENALTY: RangeInclusive<f64> = 0.01..=100.0;
+/// Of the frequency and the presence penalty.
+pub(super) const PENALTY: RangeInclusive<f64> = -2.0..=2.0;
+pub(super) const LOGIT_BIAS: RangeInclusive<f64> = -100.0..=100.0;
 
 /// Sampling as the request has it; `None` is left to the model's entry in `models.toml`.
 #[derive(Clone, Debug)]
@@ -28,14 +41,13 @@ impl SamplingFields {
     /// Reads the fields by OpenAI's and vLLM's names.
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
         Ok(Self {
-            temperature: fields.number("temperature", 0.0..=2.0)?,
-            top_p: fields.number("top_p", 0.0..=1.0)?,
-            // vLLM writes "off" as -1 or 0.
-            top_k: fields.integer("top_k", -1..=i64::from(u32::MAX))?.map(|k| k.max(0) as usize),
-            min_p: fields.number("min_p", 0.0..=1.0)?,
-            repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?,
-            frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-            presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            temperature: fields.number("temperature", TEMPERATURE)?,
+            top_p: fields.number("top_p", TOP_P)?,
+            top_k: fields.integer("top_k", TOP_K)?.map(|k| k.max(0) as usize),
+            min_p: fields.number("min_p", MIN_P)?,
+            repetition_penalty: fields.number("repetition_penalty", REPETITION_PENALTY)?,
+            frequency_penalty: fields.number("frequency_penalty", PENALTY)?.unwrap_or(0.0),
+            presence_penalty: fields.number("presence_penalty", PENALTY)?.unwrap_or(0.0),
             seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
             logit_bias: logit_bias(fields)?,
             min_tokens: fields.count("min_tokens", 0..=i64::MAX as usize)?.unwrap_or(0),
@@ -70,6 +82,7 @@ impl SamplingFields {
             seed: fields.seed.map_or_else(random_u64, i64::cast_unsigned),
             logit_bias: fields.logit_bias.clone(),
             top_logprobs,
+            prompt_logprobs: None,
             ignore_stop_ids: fields.ignore_eos,
             min_tokens: fields.min_tokens,
         })
@@ -85,7 +98,7 @@ fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
             let message = format!("'{token}' is not a token id: write one as a string of digits");
             return Err(fields.refuse("logit_bias", message));
         };
-        if let Some(bias) = biases.number(token, -100.0..=100.0)? {
+        if let Some(bias) = biases.number(token, LOGIT_BIAS)? {
             pairs.push((id, bias));
         }
     }

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::AppState;
-use super::auth::{Principal, SignedIn, bearer};
+use super::auth::{Principal, SignedIn, credentials};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::users::user_json;
@@ -49,7 +49,7 @@ pub(super) async fn end(
     _: SignedIn,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let secret = bearer(&headers).ok_or(ApiError::MissingKey)?;
+    let secret = credentials(&headers).ok_or(ApiError::MissingKey)?;
     state.ledger.end_session(secret).await?;
     Ok(Json(json!({ "ended": true })))
 }

@@ -23,6 +23,7 @@ use crate::billing::notices::{NoticeCounts, Outbound};
 use crate::config::Config;
 use crate::ledger::{Clock, Ledger, LedgerError};
 use crate::registry::{LoadedModel, Registry};
+use crate::responses::Responses;
 use crate::telemetry::Metrics;
 
 /// How long a team's server may take for a notice.
@@ -50,6 +51,8 @@ pub struct AppState {
     pub(super) metrics: Arc<Metrics>,
     /// Without one, nobody is the operator over HTTP.
     pub(super) operator_key: Option<OperatorKey>,
+    /// Without one, responses are not kept.
+    pub(super) responses: Option<Responses>,
     pub(super) lifecycle: Lifecycle,
     /// What accounts have used of their plans.
     pub(super) limiter: Limiter,
@@ -62,6 +65,8 @@ pub struct AppState {
     pub(super) notice_counts: Arc<NoticeCounts>,
     /// Unix seconds when this state was made; what `/v1/models` shows as `created`.
     pub(super) started_secs: i64,
+    /// Bounds how many requests wait for a model that is not in memory.
+    load_places: Arc<Semaphore>,
     /// Bounds how many long texts are tokenized at once.
     text_turns: Arc<Semaphore>,
     /// Bounds how many providers are asked at once.
@@ -87,21 +92,23 @@ impl AppState {
             outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
             notice_counts: Arc::default(),
             started_secs: clock.now_ms() / 1000,
-            config,
             registry,
             ledger,
             clock,
             metrics: Arc::default(),
             operator_key: None,
+            responses: None,
             lifecycle: Lifecycle::new(),
             limiter: Limiter::default(),
             passwords: Passwords::default(),
             sign_ins: SignIns::default(),
             unsettled: Unsettled::default(),
+            load_places: Arc::new(Semaphore::new(config.queue)),
             text_turns: Arc::new(Semaphore::new(turns)),
             provider_turns: Arc::new(Semaphore::new(MAX_PROVIDER_CALLS)),
             voucher_tries: Tries::new("wrong vouchers"),
             order_tries: Tries::new("orders"),
+            config,
         }
     }
 
@@ -109,6 +116,12 @@ impl AppState {
     #[must_use]
     pub fn with_operator_key(self, key: OperatorKey) -> Self {
         Self { operator_key: Some(key), ..self }
+    }
+
+    /// The same state, which keeps responses if there is where.
+    #[must_use]
+    pub fn with_responses(self, responses: Option<Responses>) -> Self {
+        Self { responses, ..self }
     }
 
     /// What a sender of notices counts, to be shown with the other metrics.
@@ -148,6 +161,12 @@ impl AppState {
 
     /// The model that answers to `name`, loaded if need be.
     pub(super) async fn model(&self, name: &str) -> Result<Arc<LoadedModel>, ApiError> {
+        if let Some(model) = self.registry.get_loaded(name) {
+            return Ok(model);
+        }
+        // Whoever waits holds a request in memory: as many as wait for a model that is there.
+        let full = |_| ApiError::QueueFull { max_waiting: self.config.queue };
+        let _place = self.load_places.try_acquire().map_err(full)?;
         // A load that has begun goes on without its caller; one that waits its turn does not.
         match timeout(self.config.model_wait, self.registry.get(name)).await {
             Ok(model) => Ok(model?),
@@ -165,6 +184,14 @@ impl AppState {
         if bytes <= SHORT_TEXT_BYTES {
             return Ok(work());
         }
+        self.slow_text_work(work).await
+    }
+
+    /// Does work on text that takes long however short the text is.
+    pub(super) async fn slow_text_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let turn = self.text_turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
         let work = move || {

@@ -2,18 +2,16 @@
 //! Promises: a span is as it was asked for or refused, never cut silently.
 //! Never knows: what lies in the span.
 
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderMap, header};
 
 use super::error::ApiError;
 use crate::ledger::Day;
 
 /// The days that a span has when nobody says.
-const USUAL_DAYS: u16 = 30;
+pub(super) const USUAL_DAYS: u16 = 30;
 
 /// The longest span that is summed up.
-const MAX_DAYS: i64 = 400;
+pub(super) const MAX_DAYS: i64 = 400;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -80,14 +78,6 @@ fn time(
 /// A value of the query; one that is empty says nothing.
 pub(super) fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
-}
-
-/// The query, or what is wrong with it in the API's own shape.
-pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
-    match query {
-        Ok(Query(asked)) => Ok(asked),
-        Err(rejection) => Err(ApiError::BadRequest(rejection.body_text())),
-    }
 }
 
 /// Whether CSV is asked for: by `format`, else by what the caller accepts.

@@ -4,8 +4,7 @@
 //! Never knows: how meters are summed up.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -16,7 +15,8 @@ use super::auth::AccountCaller;
 use super::csv;
 use super::error::ApiError;
 use super::operator::Operator;
-use super::time_span::{TimeSpan, asked, said, wants_csv};
+use super::time_span::{TimeSpan, said, wants_csv};
+use super::url::Query;
 use crate::ledger::{AccountId, KeyName, Usage, UsageBy, UsageQuery, UsageRow, UsageSums};
 
 /// The query as it is written.
@@ -35,9 +35,8 @@ pub(super) async fn own(
     caller: AccountCaller,
     State(state): State<AppState>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(query)?;
     if asked.account.is_some() {
         return Err(ApiError::field("account", "'account' is the key's own: leave it out"));
     }
@@ -49,9 +48,8 @@ pub(super) async fn of_accounts(
     _: Operator,
     State(state): State<AppState>,
     headers: HeaderMap,
-    query: Result<Query<Asked>, QueryRejection>,
+    Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let asked = asked(query)?;
     let account = match said(asked.account.as_deref()) {
         Some(name) => Some(super::admin::find(&state, name).await?.id),
         None => None,

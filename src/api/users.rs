@@ -3,7 +3,7 @@
 //! Promises: nobody sees or manages another account's users, or one who may do more than itself.
 //! Never knows: passwords; users set them by invitation.
 
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -14,6 +14,7 @@ use super::auth::{AccountCaller, Principal};
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::fields::Fields;
+use super::url::Path;
 use crate::ledger::{AccountId, NewSecret, NewUser, Reach, Role, UserError, UserId, UserInfo};
 
 /// The same routes for both: below `/api/v1`, and below `/api/v1/admin`.

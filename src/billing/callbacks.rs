@@ -6,7 +6,15 @@
 use super::Billing;
 use super::error::{CallbackError, CheckError};
 use crate::ledger::{PayTopupError, PaymentEvent, TopupId, TopupInfo};
-use crate::payments::{Headers, PaymentKey};
+use crate::payments::{Claim, Headers, PaymentKey};
+
+/// A callback that a provider has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentic {
+    provider: String,
+    claim: Claim,
+    body: Vec<u8>,
+}
 
 /// What became of a callback that was believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,18 +28,28 @@ pub enum Verdict {
 }
 
 impl Billing {
-    /// Takes a callback to `provider`'s address.
-    pub fn callback(
+    /// Whether a callback to `provider`'s address is the provider's. Only arithmetic: nobody is
+    /// asked, so that a flood of forged ones keeps no real one waiting.
+    pub fn authenticate(
         &self,
         provider: &str,
         headers: &Headers<'_>,
         body: &[u8],
-    ) -> Result<Verdict, CallbackError> {
+    ) -> Result<Authentic, CallbackError> {
+        let claim = {
+            let provider = self.provider(provider).ok_or(CallbackError::UnknownProvider)?;
+            provider.authenticate(headers, body)?
+        };
+        Ok(Authentic { provider: provider.to_owned(), claim, body: body.to_vec() })
+    }
+
+    /// Acts on a callback that is the provider's.
+    pub fn callback(&self, callback: &Authentic) -> Result<Verdict, CallbackError> {
+        let Authentic { provider, claim, body } = callback;
         let provider = self.provider(provider).ok_or(CallbackError::UnknownProvider)?;
-        let claim = provider.authenticate(headers, body)?;
         let event = |verdict: &str| PaymentEvent {
             key: claim.event.clone(),
-            raw: body.to_vec(),
+            raw: body.clone(),
             verdict: verdict.to_owned(),
         };
         let not_ours = |verdict: &str| -> Result<Verdict, CallbackError> {

@@ -25,7 +25,7 @@ mod orders;
 mod poller;
 mod refunds;
 
-pub use callbacks::Verdict;
+pub use callbacks::{Authentic, Verdict};
 pub use error::{CallbackError, CheckError, ConfirmError, OrderError, RefundError};
 pub use orders::{OrderRequest, Ordered};
 pub use poller::{Poller, Round};

@@ -25,7 +25,7 @@ use value::Price;
 use crate::money::Fils;
 
 pub use error::CatalogError;
-pub use model::{ModelEntry, SamplingDefaults};
+pub use model::{ModelEntry, Pooling, SamplingDefaults};
 pub use payments::{
     Instructions, ManualPayments, Merchant, MyFatoorahMethod, MyFatoorahPayments, Payments,
     TapPayments, TapSource,

@@ -28,6 +28,10 @@ pub struct ModelEntry {
     pub chat_template: Option<String>,
     /// Sampling where a request says nothing.
     pub sampling: SamplingDefaults,
+    /// How it makes vectors of texts; `None` leaves what the file says.
+    pub pooling: Option<Pooling>,
+    /// The shortest vectors it was trained for, where that is shorter than its own.
+    pub min_dimensions: Option<usize>,
     /// Where the weights come from, most preferred first; at least one.
     pub sources: Vec<Source>,
     /// Size of the weights, whichever source they come from.
@@ -51,6 +55,8 @@ impl ModelEntry {
             context_length: None,
             chat_template: None,
             sampling: SamplingDefaults::default(),
+            pooling: None,
+            min_dimensions: None,
             sources: vec![Source::Path { path: path.to_owned() }],
             bytes: None,
             sha256: None,
@@ -61,6 +67,18 @@ impl ModelEntry {
     pub fn answers_to(&self, name: &str) -> bool {
         self.id == name || self.aliases.iter().any(|alias| alias == name)
     }
+}
+
+/// Which of a text's hidden states make its vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The mean of all.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
 }
 
 /// Sampling parameters for requests that leave them out; `None` leaves the API's own default.
@@ -91,6 +109,8 @@ pub(super) struct RawModel {
     chat_template: Option<Spanned<String>>,
     #[serde(default)]
     sampling: RawSampling,
+    pooling: Option<Pooling>,
+    min_dimensions: Option<Number<1, 65_536>>,
     sources: Spanned<Vec<Spanned<RawSource>>>,
     bytes: Option<Number<1, { 1 << 44 }>>,
     sha256: Option<Sha256Digest>,
@@ -156,6 +176,8 @@ impl RawModel {
                 min_p: self.sampling.min_p.map(Real::get),
                 repetition_penalty: self.sampling.repetition_penalty.map(Real::get),
             },
+            pooling: self.pooling,
+            min_dimensions: self.min_dimensions.map(|least| least.get() as usize),
             sources,
             bytes: self.bytes.map(Number::get),
             sha256: self.sha256.map(|digest| digest.0),

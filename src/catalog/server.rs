@@ -119,6 +119,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_RETAIN_OUTPUT_DAYS", value_name = "DAYS")]
     pub retain_output_days: Option<Number<0, 3_650>>,
 
+    /// Days for which responses (`/v1/responses`) are kept for their callers; they are removed
+    /// within the hour after that. 0 keeps none [default: 30]
+    #[arg(long, env = "MIZAN_RETAIN_RESPONSES_DAYS", value_name = "DAYS")]
+    pub retain_responses_days: Option<Number<0, 3_650>>,
+
     /// Hours between two checks of the whole books while the server runs; 0 for never
     /// [default: 24]
     #[arg(long, env = "MIZAN_VERIFY_HOURS", value_name = "HOURS")]
@@ -161,6 +166,7 @@ impl ServerSettings {
             keep_alive_secs: Some(const { Number::of(15) }),
             shutdown_secs: Some(const { Number::of(30) }),
             retain_output_days: Some(const { Number::of(30) }),
+            retain_responses_days: Some(const { Number::of(30) }),
             verify_hours: Some(const { Number::of(24) }),
         }
     }
@@ -193,6 +199,7 @@ impl ServerSettings {
             keep_alive_secs: self.keep_alive_secs.or(lower.keep_alive_secs),
             shutdown_secs: self.shutdown_secs.or(lower.shutdown_secs),
             retain_output_days: self.retain_output_days.or(lower.retain_output_days),
+            retain_responses_days: self.retain_responses_days.or(lower.retain_responses_days),
             verify_hours: self.verify_hours.or(lower.verify_hours),
         }
     }

@@ -17,6 +17,7 @@ use crate::api::{self, AppState};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions, SystemClock};
 use crate::registry::Registry;
+use crate::responses::{Responses, StoreError, discard};
 
 use super::client::Client;
 use super::first_start::make_data_dir;
@@ -66,7 +67,8 @@ impl Operator {
             Arc::clone(&registry),
             ledger.clone(),
             Arc::new(SystemClock),
-        );
+        )
+        .with_responses(open_responses(config)?);
         let listener = bind(&socket)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
@@ -106,6 +108,16 @@ pub(crate) fn open_ledger(config: &Config) -> Result<Ledger, LedgerError> {
     let options =
         LedgerOptions { retain_ids: Some(config.retain_output), ..LedgerOptions::default() };
     Ledger::open(&config.ledger_path(), options)
+}
+
+/// Opens the responses of a data folder. Only who holds its books may.
+pub(crate) fn open_responses(config: &Config) -> Result<Option<Responses>, StoreError> {
+    let path = config.responses_path();
+    match config.retain_responses {
+        Some(retain) => Responses::open(&path, retain).map(Some),
+        // What was kept while something was is to go, too.
+        None => discard(&path).map(|()| None),
+    }
 }
 
 /// Where the server of a data folder is reached on its own machine.

@@ -17,6 +17,7 @@ use crate::billing::notices::{Outbound, Sender};
 use crate::config::{Config, ServeFlags};
 use crate::ledger::{Clock, SystemClock};
 use crate::registry::Registry;
+use crate::responses::Sweep;
 
 use super::{default_model, first_start, operator, pull, runtime, thousands};
 
@@ -63,6 +64,13 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     let state = AppState::new(Arc::clone(&config), registry, ledger.clone(), Arc::new(SystemClock))
         .with_operator_key(operator_key);
 
+    let responses = operator::open_responses(&config)?;
+    let sweep = match &responses {
+        Some(responses) => Some(Sweep::start(responses.clone(), || SystemClock.now_ms())?),
+        None => None,
+    };
+    let state = state.with_responses(responses);
+
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         stop_signal().await;
@@ -98,6 +106,7 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     }
     tokio::task::spawn_blocking(move || {
         drop(poller);
+        drop(sweep);
         drop(watch);
         drop(notices);
         ledger.shutdown();

@@ -66,13 +66,18 @@ impl BlockManager {
 
     /// Takes blocks for all of `ids`, and tells how many leading ids are computed already.
     ///
-    /// `None`, and nothing changed, unless `headroom` blocks are left after it. The last id is
-    /// never found computed: its logits are wanted.
-    pub fn admit(&mut self, ids: &[u32], headroom: usize) -> Option<(BlockTable, usize)> {
+    /// `None`, and nothing changed, unless `headroom` blocks are left after it. Of the ids from
+    /// `num_spared` on, none is found computed: something is wanted of their rows.
+    pub fn admit(
+        &mut self,
+        ids: &[u32],
+        num_spared: usize,
+        headroom: usize,
+    ) -> Option<(BlockTable, usize)> {
         let mut table = BlockTable::default();
         let mut num_idle = 0;
         if self.has_prefix_cache {
-            for chunk in ids[..ids.len() - 1].chunks_exact(BLOCK_SIZE) {
+            for chunk in ids[..num_spared].chunks_exact(BLOCK_SIZE) {
                 let Some((block, serial)) = self.cache.get(table.tail, chunk) else { break };
                 num_idle += usize::from(self.cache.is_idle(block));
                 table.blocks.push(block);
@@ -103,11 +108,11 @@ impl BlockManager {
     }
 
     /// Swaps blocks of `table` that are still to be computed for such as another sequence has
-    /// computed meanwhile. `ids`: all of the sequence's; `admit` says why the last is left out.
+    /// computed meanwhile. `spared`: the sequence's ids that `admit` might have found computed.
     /// Returns how many leading ids are computed in kept blocks.
-    pub fn catch_up(&mut self, table: &mut BlockTable, ids: &[u32]) -> usize {
+    pub fn catch_up(&mut self, table: &mut BlockTable, spared: &[u32]) -> usize {
         if self.has_prefix_cache {
-            for chunk in ids[..ids.len() - 1].chunks_exact(BLOCK_SIZE).skip(table.num_kept) {
+            for chunk in spared.chunks_exact(BLOCK_SIZE).skip(table.num_kept) {
                 let Some((kept, serial)) = self.cache.get(table.tail, chunk) else { break };
                 self.swap_for_kept(table, kept, serial);
             }

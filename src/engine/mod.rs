@@ -1,4 +1,5 @@
-//! Token ids in, token ids out: many sequences at once through one model, in one thread.
+//! Token ids in, token ids out: many sequences at once through one model, in one thread. A text's
+//! ids may also be scored, or made a vector of, in the same batches.
 //!
 //! A caller submits a [`SequenceRequest`] and reads a [`SequenceStream`]. The engine's thread turns
 //! in steps (`step.rs`): read the mailbox, choose a batch, run it, sample, hand the tokens out.
@@ -14,8 +15,11 @@
 //! Never knows: text, HTTP, accounts, credits. A lane is a number.
 
 pub mod block_manager;
+mod constraint;
+mod embedding;
 pub mod lanes;
 mod prefix_cache;
+mod purpose;
 mod request;
 mod runner;
 pub mod sampler;
@@ -36,6 +40,9 @@ use std::thread::{self, JoinHandle, Thread};
 
 use crate::model::{BLOCK_SIZE, Decoder, DecoderShape};
 
+pub use crate::model::Pooling;
+pub use constraint::{Allowed, Constraint, ConstraintError, Progress};
+pub use embedding::{EmbeddingRequest, EmbeddingStream};
 pub use request::{
     Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,
 };
@@ -47,7 +54,7 @@ pub use stream::{EVENT_CAPACITY, SequenceStream};
 
 use sequence::Sequence;
 use stats::StatsBoard;
-use stream::Place;
+use stream::{Outlet, Place};
 
 /// The bounds an engine works within; those of the decoder are kept too, whichever is smaller.
 #[derive(Clone, Debug)]
@@ -166,26 +173,27 @@ impl Engine {
     /// their ending, so that the answer does not depend on the moment within a step.
     pub fn submit(&self, request: SequenceRequest) -> Result<SequenceStream, SubmitError> {
         let handle = &*self.inner;
-        handle.validate(&request)?;
-        if handle.shared.is_stopped.load(Acquire) {
-            return Err(SubmitError::Stopped);
-        }
-        let EngineOptions { max_batch, max_waiting, .. } = handle.options;
-        let place = Place::take(&handle.num_open, max_batch + max_waiting)
-            .ok_or(SubmitError::QueueFull { max_waiting })?;
-        let id = handle.next_id.fetch_add(1, Relaxed);
-        let (outlet, stream) = stream::channel(id, Arc::clone(&handle.shared), place);
-        if request.max_tokens == 0 {
+        let is_scored = request.sampling.prompt_logprobs.is_some();
+        // One id must be left to sample, unless none is to be.
+        let is_continued = request.max_tokens > 0 || !is_scored;
+        handle.validate(&request.prompt, usize::from(is_continued))?;
+        request.sampling.validate(handle.vocab_size)?;
+        let (outlet, stream) = handle.open()?;
+        if request.max_tokens == 0 && !is_scored {
             outlet.finish(FinishReason::Length);
             return Ok(stream);
         }
-        let sequence = Sequence::new(id, request, handle.max_sequence_len, outlet);
-        match handle.mailbox.try_send(sequence) {
-            Ok(()) => handle.shared.wake(),
-            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Stopped),
-            Err(TrySendError::Full(_)) => unreachable!("the mailbox has a slot for each place"),
-        }
+        handle.queue(Sequence::new(stream.id(), request, handle.max_sequence_len, outlet))?;
         Ok(stream)
+    }
+
+    /// Queues a text to make a vector of, or says at once why not, as [`Engine::submit`] does.
+    pub fn embed(&self, request: EmbeddingRequest) -> Result<EmbeddingStream, SubmitError> {
+        let handle = &*self.inner;
+        handle.validate(&request.prompt, 0)?;
+        let (outlet, stream) = handle.open()?;
+        handle.queue(Sequence::to_embed(stream.id(), request, outlet))?;
+        Ok(EmbeddingStream::new(stream))
     }
 
     /// Counters and gauges as of the engine's last step.
@@ -224,19 +232,40 @@ impl Engine {
 }
 
 impl Handle {
-    fn validate(&self, request: &SequenceRequest) -> Result<(), SubmitError> {
-        let prompt = request.prompt.len();
-        let max = self.max_sequence_len.saturating_sub(1); // One must be left to sample.
-        if prompt == 0 {
+    /// Refuses a prompt that leaves no room for `num_more` ids, or is none.
+    fn validate(&self, prompt: &[u32], num_more: usize) -> Result<(), SubmitError> {
+        let max = self.max_sequence_len.saturating_sub(num_more);
+        if prompt.is_empty() {
             return Err(SubmitError::EmptyPrompt);
         }
-        if prompt > max {
-            return Err(SubmitError::PromptTooLong { prompt, max });
+        if prompt.len() > max {
+            return Err(SubmitError::PromptTooLong { prompt: prompt.len(), max });
         }
-        if let Some(&id) = request.prompt.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return Err(SubmitError::InvalidToken(id));
+        match prompt.iter().find(|&&id| id as usize >= self.vocab_size) {
+            Some(&id) => Err(SubmitError::InvalidToken(id)),
+            None => Ok(()),
         }
-        request.sampling.validate(self.vocab_size)
+    }
+
+    /// A place for one more sequence, and its channel.
+    fn open(&self) -> Result<(Outlet, SequenceStream), SubmitError> {
+        if self.shared.is_stopped.load(Acquire) {
+            return Err(SubmitError::Stopped);
+        }
+        let EngineOptions { max_batch, max_waiting, .. } = self.options;
+        let place = Place::take(&self.num_open, max_batch + max_waiting)
+            .ok_or(SubmitError::QueueFull { max_waiting })?;
+        let id = self.next_id.fetch_add(1, Relaxed);
+        Ok(stream::channel(id, Arc::clone(&self.shared), place))
+    }
+
+    fn queue(&self, sequence: Sequence) -> Result<(), SubmitError> {
+        match self.mailbox.try_send(sequence) {
+            Ok(()) => self.shared.wake(),
+            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Stopped),
+            Err(TrySendError::Full(_)) => unreachable!("the mailbox has a slot for each place"),
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::constraint::Constraint;
+
 /// One stream of token ids to generate.
 #[derive(Clone, Debug)]
 pub struct SequenceRequest {
@@ -18,12 +20,15 @@ pub struct SequenceRequest {
     pub stop_ids: Arc<[u32]>,
     /// How to choose among the model's predictions.
     pub sampling: SamplingParams,
+    /// Decides what may be said, at its beginning; `None` allows everything.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 /// How a token is chosen from the logits; the default is plain greedy.
 ///
 /// Applied in vLLM's order: stop ids masked, `logit_bias`, repetition, frequency and presence
-/// penalty, then `temperature`, `min_p`, `top_k`, `top_p`. Definitions are OpenAI's and vLLM's.
+/// penalty, the constraint's mask, then `temperature`, `min_p`, `top_k`, `top_p`. Definitions are
+/// OpenAI's and vLLM's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingParams {
     /// 0 is greedy: the highest logit, the lowest id among equals.
@@ -48,7 +53,11 @@ pub struct SamplingParams {
     pub logit_bias: Vec<(u32, f32)>,
     /// `Some(n)`: each token carries its log probability and those of the n most likely ids.
     pub top_logprobs: Option<usize>,
-    /// Stop ids are never sampled: the sequence runs to its length.
+    /// `Some(n)`: the same of the prompt's ids, in [`Event::Prompt`]. No row of the prompt is then
+    /// taken from the prefix cache, and `max_tokens` may be 0.
+    pub prompt_logprobs: Option<usize>,
+    /// Stop ids are never sampled: the sequence runs to its length, or until its constraint can
+    /// only end.
     pub ignore_stop_ids: bool,
     /// Stop ids are not sampled before this many ids were.
     pub min_tokens: usize,
@@ -67,6 +76,7 @@ impl Default for SamplingParams {
             seed: 0,
             logit_bias: Vec::new(),
             top_logprobs: None,
+            prompt_logprobs: None,
             ignore_stop_ids: false,
             min_tokens: 0,
         }
@@ -148,8 +158,13 @@ pub enum SubmitError {
 /// What a sequence yields: any number of tokens, then exactly one ending.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// How likely each id of the prompt was after those before it, from the second id on: before
+    /// the first token, if [`SamplingParams::prompt_logprobs`] asked for it.
+    Prompt(Vec<TokenLogprobs>),
     /// The next token.
     Token(SampledToken),
+    /// The prompt's vector, which is all that an [`super::EmbeddingRequest`] yields.
+    Vector(Vec<f32>),
     /// The end; nothing follows.
     Finished(FinishReason),
 }
@@ -163,11 +178,13 @@ pub struct SampledToken {
     pub logprobs: Option<TokenLogprobs>,
 }
 
+/// How likely an id was, and which were the most likely ones.
+///
 /// Natural log probabilities of the model's own distribution: log-softmax of the logits as the
 /// model gave them, before bias, penalties and temperature (as OpenAI and vLLM report).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLogprobs {
-    /// Of the sampled id.
+    /// Of the id itself.
     pub logprob: f32,
     /// The most likely ids, best first, the lowest id first among equals.
     pub top: Vec<(u32, f32)>,
@@ -176,12 +193,12 @@ pub struct TokenLogprobs {
 /// Why a sequence ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// A stop id was sampled.
+    /// A stop id was sampled, or the constraint's output is complete.
     Stop,
-    /// `max_tokens` were sampled, or the context is full.
+    /// `max_tokens` were sampled, or the context is full; or nothing was to be sampled.
     Length,
     /// The engine was stopped.
     Aborted,
-    /// The model failed on this sequence's batch; the engine's log says why.
+    /// The model failed on this sequence's batch, or its constraint did; the engine's log says why.
     Failed,
 }

@@ -5,7 +5,9 @@
 use std::ops::Range;
 
 use super::block_manager::BlockTable;
-use crate::model::{BLOCK_SIZE, BatchSequence, Decoder, ForwardBatch, ModelError};
+use crate::model::{
+    BLOCK_SIZE, BatchSequence, Decoder, DecoderShape, ForwardBatch, ModelError, Outputs,
+};
 
 /// One sequence's part of a step.
 #[derive(Debug)]
@@ -17,8 +19,12 @@ pub(super) struct Part<'a> {
     /// Ids to compute at the positions after `rows`, as if they were the sequence's.
     pub(super) draft: &'a [u32],
     pub(super) table: &'a BlockTable,
-    /// Whether the logits of the last of `rows` are wanted, and of each drafted id.
-    pub(super) wants_logits: bool,
+    /// The positions of `rows` whose logits are wanted: the last ones. Those of each drafted id are
+    /// wanted too.
+    pub(super) logits: Range<usize>,
+    /// The positions of `rows` whose hidden states are wanted. Parts with such positions come after
+    /// those with logits.
+    pub(super) hidden: Range<usize>,
 }
 
 /// Owns the model.
@@ -33,32 +39,36 @@ impl Runner {
         Self { decoder, batch: ForwardBatch::default() }
     }
 
-    /// Runs the parts in one step: the logits of those that want them, in order, each one's drafts
-    /// after its own.
-    /// `[num_outputs, vocab_size]`
+    /// Runs the parts in one step: the logits and hidden states that they want, in order, each
+    /// one's drafts after its own.
     pub(super) fn forward<'a>(
         &mut self,
         parts: impl Iterator<Item = Part<'a>>,
-    ) -> Result<&[f32], ModelError> {
+    ) -> Result<Outputs<'_>, ModelError> {
         self.batch.clear();
         for part in parts {
             self.add(&part);
         }
-        let expected = self.batch.outputs.len() * self.vocab_size();
-        let logits = self.decoder.forward(&self.batch)?;
-        if logits.len() != expected {
-            let got = logits.len();
-            return Err(ModelError::Executor(format!("{got} logits where {expected} are due")));
+        let DecoderShape { vocab_size, hidden_size, .. } = *self.shape();
+        let batch = &self.batch;
+        let outputs = self.decoder.run(batch)?;
+        for (what, got, expected) in [
+            ("logits", outputs.logits.len(), batch.outputs.len() * vocab_size),
+            ("values of hidden states", outputs.hidden.len(), batch.hidden.len() * hidden_size),
+        ] {
+            if got != expected {
+                return Err(ModelError::Executor(format!("{got} {what} where {expected} are due")));
+            }
         }
-        Ok(logits)
+        Ok(outputs)
     }
 
-    pub(super) fn vocab_size(&self) -> usize {
-        self.decoder.shape().vocab_size
+    pub(super) fn shape(&self) -> &DecoderShape {
+        self.decoder.shape()
     }
 
     fn add(&mut self, part: &Part<'_>) {
-        let Part { ids, rows, draft, table, wants_logits } = part;
+        let Part { ids, rows, draft, table, logits, hidden } = part;
         let context_len = rows.end + draft.len();
         let batch = &mut self.batch;
         let first_row = batch.tokens.len() as u32;
@@ -78,8 +88,12 @@ impl Runner {
             blocks: first_block..batch.block_tables.len() as u32,
             context_len: context_len as u32,
         });
-        if *wants_logits {
-            batch.outputs.extend(end_row - 1 - draft.len() as u32..end_row);
+        let row_of = |position: usize| first_row + (position - rows.start) as u32;
+        if !logits.is_empty() {
+            batch.outputs.extend(row_of(logits.start)..end_row);
+        }
+        if !hidden.is_empty() {
+            batch.hidden.extend(row_of(hidden.start)..row_of(hidden.end));
         }
     }
 }

@@ -18,10 +18,10 @@ use std::ops::Range;
 use super::EngineOptions;
 use super::block_manager::{BlockManager, BlockTable};
 use super::lanes::Lanes;
-use super::request::{FinishReason, SampledToken};
+use super::request::{FinishReason, SampledToken, TokenLogprobs};
 use super::runner::Part;
 use super::sampler::{SampleError, SamplerState};
-use super::sequence::{Advance, Sequence};
+use super::sequence::{Advance, Rows, Sequence};
 use super::speculate::MAX_DRAFT;
 use super::stats::Stats;
 use super::stream::Outlet;
@@ -59,18 +59,13 @@ pub enum Action {
     Finish(u64, FinishReason),
 }
 
-/// Positions of one sequence of the batch.
-#[derive(Debug)]
-struct Rows {
-    index: usize,
-    rows: Range<usize>,
-}
-
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     max_batch: usize,
     max_step_tokens: usize,
+    /// Rows of a step whose logits can be had.
+    max_outputs: usize,
     speculative_rows: usize,
     waiting: Lanes<Sequence>,
     /// The batch; after `schedule`, the least served lane's first, and the next victim last.
@@ -88,10 +83,11 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(super) fn new(options: &EngineOptions) -> Self {
+    pub(super) fn new(options: &EngineOptions, max_outputs: usize) -> Self {
         Self {
             max_batch: options.max_batch,
             max_step_tokens: options.max_step_tokens,
+            max_outputs,
             speculative_rows: options.speculative_rows,
             waiting: Lanes::default(),
             running: Vec::new(),
@@ -125,35 +121,58 @@ impl Scheduler {
 
     /// The step's rows as the model needs them.
     pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        self.scheduled.iter().map(|Rows { index, rows }| {
+        self.scheduled.iter().map(|Rows { index, rows, logits, hidden }| {
             let sequence = &self.running[*index];
             Part {
                 ids: &sequence.ids,
                 rows: rows.clone(),
                 draft: sequence.lookup.draft(),
                 table: &sequence.table,
-                wants_logits: sequence.samples_at(rows.end),
+                logits: logits.clone(),
+                hidden: hidden.clone(),
             }
         })
     }
 
-    /// Takes over what the step computed: samples and emits tokens, keeps full blocks, ends and
-    /// pauses sequences. `sample`: the choice at the n-th row of the step's logits.
+    /// Takes over what the step says of prompts beside what follows them; before `commit`. `score`:
+    /// the log probability of an id at the n-th row of the step's logits, with those of so many
+    /// most likely ones; `hidden`: the n-th row of its hidden states.
+    pub(super) fn read_prompts<'h>(
+        &mut self,
+        mut score: impl FnMut(usize, u32, usize) -> Result<TokenLogprobs, SampleError>,
+        hidden: impl Fn(usize) -> &'h [f32],
+    ) {
+        let (mut first_output, mut first_hidden) = (0, 0);
+        for step in &self.scheduled {
+            let sequence = &mut self.running[step.index];
+            sequence.read_prompt(
+                step,
+                |nth, id, num_top| score(first_output + nth, id, num_top),
+                |nth| hidden(first_hidden + nth),
+            );
+            first_output += step.logits.len() + sequence.lookup.draft().len();
+            first_hidden += step.hidden.len();
+        }
+    }
+
+    /// Takes over the rest of what the step computed: samples and emits tokens, keeps full blocks,
+    /// ends and pauses sequences. `sample`: the choice at the n-th row of the step's logits.
     pub(super) fn commit(
         &mut self,
         mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
     ) {
         let mut num_outputs = 0;
-        for Rows { index, rows } in &self.scheduled {
+        for Rows { index, rows, logits, .. } in &self.scheduled {
             let sequence = &mut self.running[*index];
-            let samples = sequence.samples_at(rows.end);
+            let is_whole = sequence.is_whole_at(rows.end);
             sequence.computed = rows.end;
             let newly_served = rows.end.min(sequence.prompt_len).saturating_sub(sequence.served);
             sequence.served += newly_served;
             self.waiting.charge(sequence.lane, PROMPT_SERVICE * newly_served as u64);
-            if samples {
-                let first_output = num_outputs;
-                num_outputs += 1 + sequence.lookup.draft().len();
+            // The last of its own rows, and what is drafted after it.
+            let first_output = (num_outputs + logits.len()).saturating_sub(1);
+            num_outputs += logits.len() + sequence.lookup.draft().len();
+            if is_whole {
                 let advance = sequence.advance(|row, state| sample(first_output + row, state));
                 let Advance { num_emitted, num_accepted } = advance;
                 self.counters.generated_tokens += num_emitted as u64;
@@ -304,7 +323,8 @@ impl Scheduler {
             // A spare block for each sequence there would be, but for one that is alone.
             let num_running = self.running.len();
             let headroom = if num_running == 0 { 0 } else { num_running + 1 };
-            let Some(admitted) = self.blocks.admit(&sequence.ids, headroom) else { break };
+            let (ids, num_spared) = (&sequence.ids, sequence.num_spared());
+            let Some(admitted) = self.blocks.admit(ids, num_spared, headroom) else { break };
             let sequence = self.waiting.take(lane).expect("it was just there");
             self.start(sequence, admitted);
         }
@@ -315,7 +335,11 @@ impl Scheduler {
     fn has_rows_for(&self, lane: u64) -> bool {
         let prefills = || self.running.iter().filter(|sequence| sequence.remaining() > 1);
         let num_single = self.running.len() - prefills().count();
-        let num_rows = prefills().map(Sequence::remaining).sum::<usize>() + num_single;
+        let rows_of = |sequence: &Sequence| match sequence.purpose.is_scoring() {
+            true => sequence.remaining().min(self.max_outputs),
+            false => sequence.remaining(),
+        };
+        let num_rows = prefills().map(rows_of).sum::<usize>() + num_single;
         let service = self.waiting.service(lane);
         num_rows < self.max_step_tokens
             || prefills().all(|s| s.lane != lane && self.waiting.service(s.lane) >= service)
@@ -337,7 +361,9 @@ impl Scheduler {
     /// of prompts that come at once and begin alike, one is computed.
     fn catch_up(&mut self) {
         for sequence in self.running.iter_mut().filter(|sequence| sequence.remaining() > 1) {
-            let computed = self.blocks.catch_up(&mut sequence.table, &sequence.ids);
+            let num_spared = sequence.num_spared();
+            let spared = &sequence.ids[..num_spared];
+            let computed = self.blocks.catch_up(&mut sequence.table, spared);
             if computed > sequence.computed {
                 self.counters.cached_tokens += sequence.skip_to(computed) as u64;
                 self.actions.push(Action::CatchUp(sequence.id, computed));
@@ -346,11 +372,13 @@ impl Scheduler {
     }
 
     /// One row for each sequence with one id to compute; the rest of the step for the others, the
-    /// least served lane's first.
+    /// least served lane's first. Of a prompt that is scored only so many as can have logits, with
+    /// one left for each other sequence.
     fn choose_rows(&mut self) {
         let Self { waiting, running, scheduled, actions, .. } = self;
         running.sort_by_key(|s| (waiting.service(s.lane), s.admission));
         let mut room = self.max_step_tokens;
+        let mut spare_outputs = self.max_outputs.saturating_sub(running.len());
         for is_short in [true, false] {
             for (index, sequence) in running.iter().enumerate() {
                 let remaining = sequence.remaining();
@@ -358,16 +386,22 @@ impl Scheduler {
                 if (remaining == 1) != is_short || num_rows == 0 {
                     continue;
                 }
-                room -= num_rows;
-                let rows = sequence.computed..sequence.computed + num_rows;
+                let mut rows = sequence.computed..sequence.computed + num_rows;
+                let num_more = sequence.logits(&rows).len().saturating_sub(1);
+                // They are the last of its rows.
+                rows.end -= num_more.saturating_sub(spare_outputs);
+                spare_outputs = spare_outputs.saturating_sub(num_more);
+                room -= rows.len();
                 actions.push(if sequence.is_decode(&rows) {
                     Action::Decode(sequence.id)
                 } else {
                     Action::Prefill(sequence.id, rows.clone())
                 });
-                scheduled.push(Rows { index, rows });
+                let (logits, hidden) = (sequence.logits(&rows), sequence.hidden(&rows));
+                scheduled.push(Rows { index, rows, logits, hidden });
             }
         }
+        scheduled.sort_by_key(|step| !step.hidden.is_empty());
     }
 
     /// Adds drafted ids to a step that only decodes, as far as it has few rows: the rest is shared
@@ -377,7 +411,7 @@ impl Scheduler {
         const { assert!(MAX_DRAFT <= BLOCK_SIZE) };
         let Self { running, blocks, scheduled, actions, counters, .. } = self;
         let num_rows = scheduled.len();
-        let is_decode = |Rows { index, rows }: &Rows| running[*index].is_decode(rows);
+        let is_decode = |Rows { index, rows, .. }: &Rows| running[*index].is_decode(rows);
         if num_rows >= self.speculative_rows || !scheduled.iter().all(is_decode) {
             return;
         }

@@ -4,9 +4,15 @@
 //! Never knows: other sequences, the batch.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::block_manager::BlockTable;
-use super::request::{FinishReason, SampledToken, SequenceRequest};
+use super::constraint::{Constraint, ConstraintError, Next, Progress, constrain};
+use super::embedding::EmbeddingRequest;
+use super::purpose::{Pool, Purpose, Scores};
+use super::request::{
+    Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, TokenLogprobs,
+};
 use super::sampler::{SampleError, SamplerState};
 use super::speculate::PromptLookup;
 use super::stream::Outlet;
@@ -36,7 +42,10 @@ pub(super) struct Sequence {
     /// Ids of the prompt that count as service to the lane, or were found in the cache: computing
     /// them again after a preemption is no service.
     pub(super) served: usize,
+    /// What the prompt's rows are computed for.
+    pub(super) purpose: Purpose,
     pub(super) sampling: SamplerState,
+    constraint: Option<Box<dyn Constraint>>,
     pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
@@ -47,24 +56,50 @@ pub(super) struct Sequence {
 impl Sequence {
     /// `max_len`: ids that it may grow to, prompt included.
     pub(super) fn new(id: u64, request: SequenceRequest, max_len: usize, outlet: Outlet) -> Self {
-        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling } = request;
-        let prompt_len = prompt.len();
+        let SequenceRequest { lane, prompt, max_tokens, stop_ids, sampling, mut constraint } =
+            request;
+        let purpose = match sampling.prompt_logprobs {
+            Some(num_top) => Purpose::Score(Scores::new(prompt.len(), num_top)),
+            None => Purpose::Continue,
+        };
         let sampling = SamplerState::new(sampling, stop_ids, &prompt);
+        if let Some(constraint) = &mut constraint {
+            constraint.prepare();
+        }
+        let max_len = prompt.len().saturating_add(max_tokens).min(max_len);
         Self {
             id,
             lane,
+            prompt_len: prompt.len(),
             ids: prompt,
-            prompt_len,
             admission: None,
             table: BlockTable::default(),
             computed: 0,
             served: 0,
+            purpose,
             sampling,
+            constraint,
             lookup: PromptLookup::default(),
             ending: None,
             outlet,
-            max_len: prompt_len.saturating_add(max_tokens).min(max_len),
+            max_len,
         }
+    }
+
+    /// One that is only prefilled, for its vector.
+    pub(super) fn to_embed(id: u64, request: EmbeddingRequest, outlet: Outlet) -> Self {
+        let EmbeddingRequest { lane, prompt, pooling } = request;
+        let max_len = prompt.len();
+        let request = SequenceRequest {
+            lane,
+            prompt,
+            max_tokens: 0,
+            stop_ids: Arc::new([]),
+            sampling: SamplingParams::default(),
+            constraint: None,
+        };
+        let purpose = Purpose::Embed(Pool::new(pooling));
+        Self { purpose, ..Self::new(id, request, max_len, outlet) }
     }
 
     /// Ids still to compute; never 0 between steps.
@@ -75,6 +110,7 @@ impl Sequence {
     /// Its blocks, to give back: what they hold is to be computed again.
     pub(super) fn take_blocks(&mut self) -> BlockTable {
         self.computed = 0;
+        self.purpose.restart();
         std::mem::take(&mut self.table)
     }
 
@@ -95,14 +131,30 @@ impl Sequence {
         self.prompt_len.saturating_sub(self.served)
     }
 
-    /// Whether computing up to `end` yields logits to sample from.
-    pub(super) fn samples_at(&self, end: usize) -> bool {
+    /// Whether computing up to `end` leaves nothing to compute: then it is sampled from, unless
+    /// nothing is to be sampled.
+    pub(super) fn is_whole_at(&self, end: usize) -> bool {
         end == self.ids.len()
+    }
+
+    /// How many of its first rows need not be computed if another sequence has computed them.
+    pub(super) fn num_spared(&self) -> usize {
+        self.purpose.num_spared(self.ids.len())
+    }
+
+    /// Of these rows, those whose logits are wanted: the last ones.
+    pub(super) fn logits(&self, rows: &Range<usize>) -> Range<usize> {
+        self.purpose.logits(rows, self.ids.len())
+    }
+
+    /// Of these rows, those whose hidden states are wanted.
+    pub(super) fn hidden(&self, rows: &Range<usize>) -> Range<usize> {
+        self.purpose.hidden(rows, self.ids.len())
     }
 
     /// Whether these rows are the computation of one sampled id, not of a prompt.
     pub(super) fn is_decode(&self, rows: &Range<usize>) -> bool {
-        rows.len() == 1 && rows.start >= self.prompt_len && self.samples_at(rows.end)
+        rows.len() == 1 && rows.start >= self.prompt_len && self.is_whole_at(rows.end)
     }
 
     /// Drafts ids to compute with the last one: `max_len` at most, and no more than may still be
@@ -112,19 +164,51 @@ impl Sequence {
         self.lookup.guess(&self.ids, max_len.min(may_follow.saturating_sub(1)))
     }
 
+    /// Takes what a step says of the prompt beside what follows it, and emits it once it is all
+    /// there. `score`: of the n-th of the rows with logits; `hidden`: of those with hidden states.
+    pub(super) fn read_prompt<'h>(
+        &mut self,
+        step: &Rows,
+        score: impl FnMut(usize, u32, usize) -> Result<TokenLogprobs, SampleError>,
+        hidden: impl Fn(usize) -> &'h [f32],
+    ) {
+        let is_whole = self.is_whole_at(step.rows.end);
+        match &mut self.purpose {
+            Purpose::Continue => {}
+            Purpose::Score(scores) => match scores.take(step.logits.clone(), &self.ids, score) {
+                Ok(None) => {}
+                Ok(Some(logprobs)) => self.outlet.send(Event::Prompt(logprobs)),
+                Err(error) => self.fail(error),
+            },
+            Purpose::Embed(pool) => {
+                (0..step.hidden.len()).for_each(|nth| pool.add(hidden(nth)));
+                match is_whole.then(|| pool.vector()) {
+                    None => {}
+                    Some(Some(vector)) => self.outlet.send(Event::Vector(vector)),
+                    Some(None) => self.fail("its hidden states hold NaN or infinity"),
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, why: impl std::fmt::Display) {
+        tracing::error!(sequence = self.id, %why, "the model's values can not be used");
+        self.ending = Some(FinishReason::Failed);
+    }
+
     /// Samples from the row of the last id, then from that of each drafted id which is what was
-    /// sampled before it. `sample`: the choice at the n-th of these rows.
+    /// sampled before it. `sample`: the choice at the n-th of these rows. Ends a sequence of which
+    /// nothing is to be sampled.
     pub(super) fn advance(
         &mut self,
         mut sample: impl FnMut(usize, &SamplerState) -> Result<SampledToken, SampleError>,
     ) -> Advance {
         let mut advance = Advance::default();
-        loop {
+        while self.may_sample() {
             let token = match sample(advance.num_accepted, &self.sampling) {
                 Ok(token) => token,
                 Err(error) => {
-                    tracing::error!(sequence = self.id, %error, "no token can be sampled");
-                    self.ending = Some(FinishReason::Failed);
+                    self.fail(error);
                     break;
                 }
             };
@@ -140,6 +224,9 @@ impl Sequence {
             advance.num_accepted += 1;
             self.computed += 1;
         }
+        if let (Some(constraint), None) = (&mut self.constraint, self.ending) {
+            constraint.prepare();
+        }
         self.lookup.settle(advance.num_accepted, self.ids.len());
         advance
     }
@@ -150,14 +237,63 @@ impl Sequence {
             self.ending = Some(FinishReason::Stop);
             return false;
         }
+        let progress = match &mut self.constraint {
+            Some(constraint) => constraint.accept(token.id),
+            None => Ok(Progress::Open),
+        };
+        match progress {
+            Ok(Progress::Open) => {}
+            Ok(Progress::Complete) => self.ending = Some(FinishReason::Stop),
+            Err(error) => {
+                self.fail_by(&error);
+                return false;
+            }
+        }
         self.ids.push(token.id);
         self.sampling.push(token.id);
-        if self.ids.len() == self.max_len {
+        if self.ids.len() == self.max_len && self.ending.is_none() {
             self.ending = Some(FinishReason::Length);
         }
-        self.outlet.send(token);
+        self.outlet.send(Event::Token(token));
         true
     }
+
+    /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
+    /// there is none.
+    fn may_sample(&mut self) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        if self.ids.len() == self.max_len {
+            self.ending = Some(FinishReason::Length);
+            return false;
+        }
+        let Some(constraint) = &mut self.constraint else { return true };
+        match constrain(&mut **constraint, &mut self.sampling) {
+            Ok(Next::Sample) => return true,
+            Ok(Next::End) => self.ending = Some(FinishReason::Stop),
+            Err(error) => self.fail_by(&error),
+        }
+        false
+    }
+
+    fn fail_by(&mut self, error: &ConstraintError) {
+        tracing::error!(sequence = self.id, %error, "the constraint failed");
+        self.ending = Some(FinishReason::Failed);
+    }
+}
+
+/// What one step computes of a sequence of the batch.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Its place in the batch.
+    pub(super) index: usize,
+    /// Positions.
+    pub(super) rows: Range<usize>,
+    /// Of these, those whose logits are wanted: the last ones.
+    pub(super) logits: Range<usize>,
+    /// Of these, those whose hidden states are wanted.
+    pub(super) hidden: Range<usize>,
 }
 
 /// What a step's sampling came to.

@@ -12,7 +12,7 @@ use super::scheduler::{Action, Scheduler};
 use super::sequence::Sequence;
 use super::stats::Stats;
 use super::{EngineOptions, Shared};
-use crate::model::Decoder;
+use crate::model::{Decoder, DecoderShape, Outputs};
 
 /// What a step was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl EngineCore {
         inbox: Receiver<Sequence>,
         shared: Arc<Shared>,
     ) -> Self {
-        let scheduler = Scheduler::new(options);
+        let scheduler = Scheduler::new(options, decoder.shape().max_outputs);
         shared.stats.publish(scheduler.stats());
         Self {
             inbox,
@@ -76,10 +76,14 @@ impl EngineCore {
     }
 
     fn run_scheduled(&mut self) {
-        let vocab_size = self.runner.vocab_size();
+        let DecoderShape { vocab_size, hidden_size, .. } = *self.runner.shape();
         match self.runner.forward(self.scheduler.parts()) {
-            Ok(logits) => {
+            Ok(Outputs { logits, hidden }) => {
                 let row = |output: usize| &logits[output * vocab_size..][..vocab_size];
+                self.scheduler.read_prompts(
+                    |output, id, num_top| self.sampler.logprobs(row(output), id, num_top),
+                    |nth| &hidden[nth * hidden_size..][..hidden_size],
+                );
                 self.scheduler.commit(|output, state| self.sampler.sample(row(output), state));
             }
             Err(error) => {

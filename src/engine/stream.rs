@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, fence};
 use tokio::sync::mpsc;
 
 use super::Shared;
-use super::request::{Event, FinishReason, SampledToken};
+use super::request::{Event, FinishReason};
 
 /// Events that wait for a reader, at most.
 pub const EVENT_CAPACITY: usize = 64;
@@ -137,11 +137,12 @@ pub(super) fn channel(id: u64, shared: Arc<Shared>, place: Place) -> (Outlet, Se
 }
 
 impl Outlet {
-    /// Hands a token out. The caller has seen `has_room`; a reader that is gone is no error here.
-    pub(super) fn send(&self, token: SampledToken) {
-        debug_assert!(self.has_room(), "a token was sampled that nobody has room for");
+    /// Hands a token out, or what is there once. The caller has seen `has_room`; a reader that is
+    /// gone is no error here.
+    pub(super) fn send(&self, event: Event) {
+        debug_assert!(self.has_room(), "something was computed that nobody has room for");
         // A closed channel is found at the next step, like one that closes just after this.
-        let _ = self.events.try_send(Event::Token(token));
+        let _ = self.events.try_send(event);
     }
 
     /// Sends the ending. The place is free before the reader can know, so that whoever waits for

@@ -78,6 +78,10 @@ pub use sales::{
 };
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
+pub(crate) use store::{
+    MAX_AMOUNT, MAX_NAME_CHARS, MAX_NOTICE_URL_CHARS, MAX_PROVIDER_ID_CHARS, MAX_REASON_CHARS,
+    MAX_USER_NAME_CHARS,
+};
 pub use types::{
     AccountId, AccountInfo, AccountTotals, AuditEntry, Balance, Charged, Closed, Credits, CutBy,
     GenerationRecord, KeyId, KeyInfo, KeyLimit, KeyUsage, LimitReset, MeterId, MeterRequest,

@@ -101,6 +101,9 @@ pub enum LimitReset {
 }
 
 impl LimitReset {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Daily, Self::Weekly, Self::Monthly];
+
     /// The word used in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -28,6 +28,9 @@ pub struct ForwardBatch {
     pub block_tables: Vec<u32>,
     /// Rows whose logits are wanted, ascending. `[num_outputs]`
     pub outputs: Vec<u32>,
+    /// Rows whose final hidden states are wanted, ascending; all come after those of `outputs`, so
+    /// that an executor has each kind in one piece. `[num_hidden]`
+    pub hidden: Vec<u32>,
 }
 
 /// One sequence's part of a [`ForwardBatch`].
@@ -50,6 +53,7 @@ impl ForwardBatch {
         self.sequences.clear();
         self.block_tables.clear();
         self.outputs.clear();
+        self.hidden.clear();
     }
 
     /// Rows in this step.
@@ -88,9 +92,13 @@ impl ForwardBatch {
         if self.outputs.len() > shape.max_outputs {
             return Some(format!("{} outputs, at most {}", self.outputs.len(), shape.max_outputs));
         }
-        let ascending = self.outputs.windows(2).all(|pair| pair[0] < pair[1]);
-        if !ascending || self.outputs.last().is_some_and(|&row| row as usize >= rows) {
+        if !are_rows(&self.outputs, 0..rows) {
             return Some(format!("outputs {:?} of {rows} rows", self.outputs));
+        }
+        let after_outputs = self.outputs.last().map_or(0, |&row| row as usize + 1);
+        if !are_rows(&self.hidden, after_outputs..rows) {
+            let hidden = &self.hidden;
+            return Some(format!("hidden states {hidden:?} of rows {after_outputs} to {rows}"));
         }
         let mut next_row = 0;
         for (index, sequence) in self.sequences.iter().enumerate() {
@@ -144,4 +152,10 @@ impl ForwardBatch {
         }
         None
     }
+}
+
+/// Whether these are ascending rows of `range`.
+fn are_rows(rows: &[u32], range: Range<usize>) -> bool {
+    rows.windows(2).all(|pair| pair[0] < pair[1])
+        && [rows.first(), rows.last()].into_iter().flatten().all(|&r| range.contains(&(r as usize)))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::ForwardBatch;
 use super::config::ModelConfig;
 use super::error::ModelError;
-use super::executor::{Executor, ExecutorLimits, StepTimes, TimedExecutor};
+use super::executor::{Executor, ExecutorLimits, Outputs, StepTimes, TimedExecutor};
 
 /// The bounds within which a decoder works; all of them are fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct DecoderShape {
     pub num_layers: usize,
     /// Logits in a row; token ids are below it.
     pub vocab_size: usize,
+    /// Values in a hidden state.
+    pub hidden_size: usize,
     /// KV blocks of the executor; block ids are below it.
     pub num_blocks: usize,
     /// Rows in a step, at most.
@@ -32,6 +34,7 @@ impl DecoderShape {
         Self {
             num_layers: config.num_layers,
             vocab_size: config.vocab_size,
+            hidden_size: config.hidden_size,
             num_blocks: limits.num_blocks,
             max_tokens: limits.max_tokens,
             max_outputs: limits.max_outputs,
@@ -64,6 +67,11 @@ impl Decoder {
     ///
     /// After an error the KV slots that the batch names hold no defined values.
     pub fn forward(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
+        Ok(self.run(batch)?.logits)
+    }
+
+    /// The same, with the hidden states of `batch.hidden`.
+    pub fn run(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
         batch.check(&self.shape)?;
         let executor = &mut self.executor;
         executor.embed(batch)?;
@@ -74,7 +82,7 @@ impl Decoder {
             executor.gate_up(layer, batch)?;
             executor.down(layer, batch)?;
         }
-        executor.logits(batch)
+        executor.outputs(batch)
     }
 
     /// The bounds that batches must keep.

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::config::{Declared, Family, ModelConfig, Observed, read_gguf, read_hugging_face};
 use super::error::{FileProblem, ModelError};
 use super::names::{Names, ROPE_FACTORS};
+use super::pooling::{DeclaredPooling, pooling_of_folder, pooling_of_gguf};
 use super::weights::{
     GgufFile, GgufMetadata, LayerWeights, Tensor, TensorTable, Weights, open_safetensors, read_text,
 };
@@ -21,6 +22,8 @@ pub struct Model {
     pub weights: Weights,
     /// The metadata of a GGUF file: tokenizer, chat template. `None` for safetensors.
     pub metadata: Option<GgufMetadata>,
+    /// What its files say of how it makes vectors of texts.
+    pub pooling: DeclaredPooling,
     file_bytes: u64,
 }
 
@@ -55,7 +58,8 @@ impl Model {
             let what = format!("has {tokens} entries, the embedding {} rows", config.vocab_size);
             return Err(FileProblem::setting("tokenizer.ggml.tokens", what));
         }
-        Ok(Self { config, weights, metadata: Some(metadata), file_bytes })
+        let pooling = pooling_of_gguf(&metadata)?;
+        Ok(Self { config, weights, metadata: Some(metadata), pooling, file_bytes })
     }
 
     fn open_folder(folder: &Path) -> Result<Self, ModelError> {
@@ -69,7 +73,8 @@ impl Model {
         let tied = declared_tied || !tensors.contains(&names.output);
         let (config, weights) = assemble(family, declared, &names, tensors, tied)
             .map_err(|problem| problem.at(folder))?;
-        Ok(Self { config, weights, metadata: None, file_bytes })
+        let pooling = pooling_of_folder(folder)?;
+        Ok(Self { config, weights, metadata: None, pooling, file_bytes })
     }
 }
 

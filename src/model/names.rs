@@ -89,8 +89,9 @@ const HUGGING_FACE_LAYER_WITH_POST_NORMS: LayerNames = LayerNames {
 };
 
 /// Where a language model sits in the modules of models that may also see.
-const HUGGING_FACE_PREFIXES: [&str; 3] =
-    ["model.", "language_model.model.", "model.language_model."];
+/// Embedding models are stored without their head, and then mostly without a prefix.
+const HUGGING_FACE_PREFIXES: [&str; 4] =
+    ["model.", "language_model.model.", "model.language_model.", ""];
 
 impl Names {
     /// GGUF's names.

@@ -4,23 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::catalog::ModelEntry;
+use crate::catalog::{self, ModelEntry};
 use crate::config::{Config, Speculation};
 use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
+use crate::grammar::Environment;
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
 use crate::model::{
-    BLOCK_SIZE, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig, ModelError,
+    BLOCK_SIZE, DeclaredPooling, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig,
+    ModelError, Pooling,
 };
 use crate::text::{ChatTemplate, Tokenizer};
 
-use super::{LoadError, LoadedModel, machine, vocabulary};
+use super::{Embedding, LoadError, LoadedModel, machine, vocabulary};
 
 /// Bytes of a key or value in the cache: f16.
 const KV_ELEMENT_BYTES: usize = 2;
 
 /// Most KV memory that a model takes unless the operator or one full context asks for more.
 const MAX_DEFAULT_KV_BYTES: u64 = 2 << 30;
+
+/// Rows of a step beyond the batch's that have logits, so that a prompt can be scored while others
+/// decode. Each takes a float for each token of the vocabulary.
+const SCORED_ROWS: usize = 16;
 
 /// The bounds of a decoder of its own.
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +59,8 @@ fn decoder(
     limits: DecoderLimits,
 ) -> Result<Decoder, ModelError> {
     let DecoderLimits { max_tokens, max_outputs, num_blocks, threads } = limits;
-    let shape = DecoderShape {
-        num_layers: model.config.num_layers,
-        vocab_size: model.config.vocab_size,
-        num_blocks,
-        max_tokens,
-        max_outputs,
-        max_context,
-    };
     let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
+    let shape = DecoderShape { max_context, ..DecoderShape::new(&model.config, &limits) };
     Ok(Decoder::new(Box::new(CpuExecutor::new(model, limits)?), shape))
 }
 
@@ -117,6 +116,7 @@ impl Plan {
                 model.config.vocab_size
             )));
         }
+        let embedding = embedding(&entry, &model)?;
         let chat_template = entry
             .chat_template
             .as_deref()
@@ -130,10 +130,11 @@ impl Plan {
         };
         let limits = DecoderLimits {
             max_tokens,
-            max_outputs: config.max_batch.max(speculative_rows),
+            max_outputs: config.max_batch.max(speculative_rows) + SCORED_ROWS,
             num_blocks,
             threads: config.threads,
         };
+        let vocab_size = model.config.vocab_size;
         let decoder = decoder(Arc::new(model), context_length, limits)?;
         let engine = Engine::start(
             decoder,
@@ -149,6 +150,7 @@ impl Plan {
         )?;
         let tier = config.catalog.tier_of(&entry);
         let tokenizer = Arc::new(tokenizer);
+        let grammar = Environment::new(Arc::clone(&tokenizer), vocab_size);
         let digest = files.digest;
         let loaded_at = unix_seconds();
         Ok(LoadedModel {
@@ -157,12 +159,35 @@ impl Plan {
             digest,
             engine,
             tokenizer,
+            grammar,
             chat_template,
+            embedding,
             context_length,
             memory,
             loaded_at,
         })
     }
+}
+
+/// How the model makes vectors: as the operator says, or its files, or else of the last token,
+/// which is the only one that has read all in a model that was made to continue text. vLLM does
+/// the same.
+fn embedding(entry: &ModelEntry, model: &Model) -> Result<Result<Embedding, String>, LoadError> {
+    let size = model.config.hidden_size;
+    if let Some(least) = entry.min_dimensions.filter(|least| *least > size) {
+        return Err(LoadError::Invalid(format!(
+            "min_dimensions is {least}, and its vectors have {size} values: lower it"
+        )));
+    }
+    let pooling = match (entry.pooling, &model.pooling) {
+        (Some(catalog::Pooling::Mean), _) => Pooling::Mean,
+        (Some(catalog::Pooling::Cls), _) => Pooling::First,
+        (Some(catalog::Pooling::Last), _) => Pooling::Last,
+        (None, DeclaredPooling::By(pooling)) => *pooling,
+        (None, DeclaredPooling::Unsaid) => Pooling::Last,
+        (None, DeclaredPooling::Unsupported(why)) => return Ok(Err(why.clone())),
+    };
+    Ok(Ok(Embedding { pooling, size, min_dimensions: entry.min_dimensions }))
 }
 
 /// A full batch of full contexts, if an eighth of the free memory and 2 GiB hold it; always one

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use crate::catalog::{ModelEntry, Tier};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::grammar::Environment;
 use crate::hub::{Hub, HubError};
-use crate::model::ModelError;
+use crate::model::{ModelError, Pooling};
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
 pub use load::{DecoderLimits, open_decoder, open_tokenizer};
@@ -40,14 +41,29 @@ pub struct LoadedModel {
     pub engine: Engine,
     /// Its strings and ids.
     pub tokenizer: Arc<Tokenizer>,
+    /// What grammars for its output are compiled with.
+    pub grammar: Environment,
     /// How messages become a prompt; `None` for a base model without a template.
     pub chat_template: Option<ChatTemplate>,
+    /// How it makes vectors of texts, or why it does not.
+    pub embedding: Result<Embedding, String>,
     /// Positions that a prompt and its answer have together.
     pub context_length: usize,
     /// Bytes it counts against the memory budget: weights and KV blocks.
     pub memory: u64,
     /// Unix seconds.
     pub loaded_at: i64,
+}
+
+/// How a model makes vectors of texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embedding {
+    /// Which hidden states count.
+    pub pooling: Pooling,
+    /// Values of a vector.
+    pub size: usize,
+    /// The shortest vectors it was trained for, if there are shorter ones than its own.
+    pub min_dimensions: Option<usize>,
 }
 
 impl Drop for LoadedModel {
@@ -173,6 +189,11 @@ impl Registry {
     /// The models in memory.
     pub fn loaded(&self) -> Vec<Arc<LoadedModel>> {
         self.lock().values().map(|slot| Arc::clone(&slot.model)).collect()
+    }
+
+    /// The model that answers to `name`, if it is in memory.
+    pub fn get_loaded(&self, name: &str) -> Option<Arc<LoadedModel>> {
+        self.ready(&self.find(name)?.id)
     }
 
     /// The model that answers to `name`, an id or an alias; loads it if need be.

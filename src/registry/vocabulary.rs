@@ -33,6 +33,7 @@ fn read(metadata: &GgufMetadata) -> Result<Vocabulary, FileProblem> {
         eom: metadata.u32("tokenizer.ggml.eom_token_id")?,
         unknown: metadata.u32("tokenizer.ggml.unknown_token_id")?,
         add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
+        add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
         add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
     })
 }

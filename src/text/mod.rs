@@ -16,13 +16,18 @@ mod spm;
 mod text_stream;
 mod tokenizer;
 mod tokenizer_json;
+mod tool_calls;
 mod vocabulary;
 
-pub use answer::{AnswerPart, AnswerPiece, AnswerStream, ToolCall, Turn};
+pub use answer::{
+    AnswerFormat, AnswerPart, AnswerPiece, AnswerRules, AnswerState, AnswerStream, Opening,
+    REASONING, REASONING_END, ToolCall, Turn,
+};
 pub use chat_template::{ChatMessage, ChatTemplate, TemplateError, TemplateOptions};
 pub use error::TokenizerError;
 pub use text_stream::{Piece, StreamState, TextStream};
 pub use tokenizer::{Specials, Tokenizer};
+pub use tool_calls::{CallShape, OfferedTool, ToolOffer, ToolSyntax};
 pub use vocabulary::{TokenType, Vocabulary};
 
 /// Vocabularies have some 10^5 entries, and each text looks up every pair of its characters.

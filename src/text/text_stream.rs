@@ -92,11 +92,23 @@ impl TextStream {
         self.state
     }
 
+    /// The stop string that ended the text.
+    pub fn stop_string(&self) -> Option<&str> {
+        let complete = self.stops.iter().filter(|stop| stop.matched == stop.pattern.len());
+        let longest = complete.max_by_key(|stop| stop.pattern.len())?;
+        Some(std::str::from_utf8(&longest.pattern).expect("it was made of a string"))
+    }
+
     /// Gives out what was held, when the sequence has ended otherwise than by a stop string.
     /// A character that is still incomplete becomes U+FFFD.
     pub fn finish(&mut self, out: &mut Vec<Piece>) {
         self.release(self.bytes.len(), out);
         self.stops.iter_mut().for_each(|stop| stop.matched = 0);
+    }
+
+    /// Whether a token was pushed that no piece has released yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Feeds a byte to all matchers; the length of the longest stop string that it completes.
@@ -225,6 +237,7 @@ mod tests {
         };
         let mut pieces = Vec::new();
         let mut state = StreamState::Open;
+        assert_eq!(stream.stop_string(), None);
         for id in (256..).take(texts.len()) {
             state = stream.push(id, &mut pieces);
             if !pieces.is_empty() {
@@ -266,6 +279,22 @@ mod tests {
         check(&["abc"], &["abc", "b"], "a:0 |");
         check(&["xabc"], &["bc", "abc"], "x:0 |");
         check(&["ab", "cd"], &["", "cd"], "ab:0 |");
+    }
+
+    #[test]
+    fn the_stop_string_that_ended_the_text_is_known() {
+        for (texts, stop, expected) in [
+            (&["a", "ST", "OP"][..], &["x", "STOP"][..], Some("STOP")),
+            (&["abc"], &["abc", "b"], Some("b")),
+            (&["xabc"], &["bc", "abc"], Some("abc")),
+            (&["ab"], &["abc"], None),
+        ] {
+            let (mut stream, _) = stream(texts, stop);
+            for id in (256..).take(texts.len()) {
+                stream.push(id, &mut Vec::new());
+            }
+            assert_eq!(stream.stop_string(), expected, "{texts:?} stop {stop:?}");
+        }
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(super) struct Parts {
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
     pub(super) add_bos: bool,
+    /// What ends a text that is embedded.
+    pub(super) eos_suffix: Option<u32>,
     pub(super) end_of_turn: Vec<u32>,
 }
 
@@ -98,6 +100,7 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
+    eos_suffix: Option<u32>,
     end_of_turn: Vec<u32>,
 }
 
@@ -154,6 +157,7 @@ impl Tokenizer {
             bos: vocabulary.bos,
             eos: vocabulary.eos,
             add_bos: vocabulary.add_bos.unwrap_or(default_add_bos),
+            eos_suffix: vocabulary.eos.filter(|_| vocabulary.add_eos == Some(true)),
             end_of_turn,
         }))
     }
@@ -178,6 +182,7 @@ impl Tokenizer {
             bos: parts.bos,
             eos: parts.eos,
             add_bos: parts.add_bos,
+            eos_suffix: parts.eos_suffix,
             end_of_turn: parts.end_of_turn,
         }
     }
@@ -245,6 +250,12 @@ impl Tokenizer {
         self.bos.filter(|_| self.add_bos)
     }
 
+    /// The EOS to put after a text that is embedded, where the vocabulary wants one. What is to be
+    /// continued never gets one, whatever the vocabulary says.
+    pub fn eos_suffix(&self) -> Option<u32> {
+        self.eos_suffix
+    }
+
     /// The text of `ids` as one whole: control tokens hidden, the space that encoding put in front
     /// removed, bytes that are not UTF-8 replaced by U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
@@ -269,6 +280,12 @@ impl Tokenizer {
     /// Whether a token steers the model and is never shown.
     pub fn is_control(&self, id: u32) -> bool {
         self.types.get(id as usize) == Some(&TokenType::Control)
+    }
+
+    /// The control token that is spelled so.
+    pub fn control_id(&self, spelling: &str) -> Option<u32> {
+        let found = self.specials.controls().find(|token| token.text == spelling)?;
+        Some(found.id).filter(|id| self.is_control(*id))
     }
 
     /// The ids that end an answer, ascending. None of them is an output token.

@@ -76,6 +76,7 @@ struct ConfigFile {
     bos_token: Option<TokenName>,
     eos_token: Option<TokenName>,
     add_bos_token: Option<bool>,
+    add_eos_token: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +145,9 @@ pub(super) fn parse(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Parts, To
         bos,
         eos,
         add_bos: config.add_bos_token.unwrap_or(first.is_some() && first == bos_text),
+        eos_suffix: last_special(&file.post_processor)
+            .and_then(id_of)
+            .or(eos.filter(|_| config.add_eos_token == Some(true))),
         end_of_turn,
     })
 }
@@ -228,6 +232,18 @@ fn first_special(processor: &Value) -> Option<&str> {
     match processor["type"].as_str()? {
         "TemplateProcessing" => processor["single"][0]["SpecialToken"]["id"].as_str(),
         "Sequence" => processor["processors"].as_array()?.iter().find_map(first_special),
+        _ => None,
+    }
+}
+
+/// The special token that the post-processor puts after a text.
+fn last_special(processor: &Value) -> Option<&str> {
+    match processor["type"].as_str()? {
+        "TemplateProcessing" => match processor["single"].as_array()?.as_slice() {
+            [_, .., last] => last["SpecialToken"]["id"].as_str(),
+            _ => None,
+        },
+        "Sequence" => processor["processors"].as_array()?.iter().find_map(last_special),
         _ => None,
     }
 }

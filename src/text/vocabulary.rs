@@ -63,6 +63,8 @@ pub struct Vocabulary {
     pub unknown: Option<u32>,
     /// Whether `bos` begins every prompt; `None`: the algorithm's default.
     pub add_bos: Option<bool>,
+    /// Whether `eos` ends a text that is embedded.
+    pub add_eos: Option<bool>,
     /// Whether SentencePiece puts a space before text; `None`: it does.
     pub add_space_prefix: Option<bool>,
 }

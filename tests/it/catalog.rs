@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mizan::catalog::{Catalog, Device, ModelEntry, Pack, Plan, Sha256Digest, Source, Tier};
+use mizan::catalog::{
+    Catalog, Device, ModelEntry, Pack, Plan, Pooling, Sha256Digest, Source, Tier,
+};
 use mizan::money::Fils;
 
 /// What a file needs besides the lines under test, which come first so that lines count from 1.
@@ -49,8 +51,9 @@ fn unknown_keys_are_refused_with_the_known_ones() {
         "[server]\nhots = \"0.0.0.0\"",
         "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, \
          `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
-         `model_memory`, `prefix_cache`, `speculation`, `queue`, `max_body`, `cors_origins`, \
-         `stall_secs`, `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `verify_hours`, \
+         `model_memory`, `model_wait_secs`, `prefix_cache`, `speculation`, `queue`, `max_body`, \
+         `cors_origins`, `stall_secs`, `first_token_secs`, `request_secs`, `keep_alive_secs`, \
+         `shutdown_secs`, `retain_output_days`, `retain_responses_days`, `verify_hours`, \
          `notice_networks`",
     );
     refused(
@@ -347,6 +350,10 @@ fn models_are_refused_where_they_can_not_work() {
         "models.toml:2:18: 8 is out of range: a whole number from 16 to 16777216",
     );
     model_refused(
+        "pooling = \"max\"",
+        "models.toml:2:11: unknown variant `max`, expected one of `mean`, `cls`, `last`",
+    );
+    model_refused(
         "sampling = { temperature = 2.5 }",
         "models.toml:2:28: 2.5 is out of range: a number from 0 to 2",
     );
@@ -457,6 +464,7 @@ fn every_key_of_a_model_is_read() {
     let model = model(
         "id = \"m\"\naliases = [\"meta/M:latest\"]\ntier = \"standard\"\nowned_by = \"us\"\n\
          context_length = 4096\nchat_template = \"{{ bos_token }}\"\n\
+         pooling = \"mean\"\nmin_dimensions = 32\n\
          sampling = { temperature = 0, top_p = 0.5, top_k = 4, min_p = 0.05, \
          repetition_penalty = 1.1 }\n\
          sources = [{ hub = \"a/b\", files = [\"m.gguf\"], revision = \"v1\" }]",
@@ -466,6 +474,8 @@ fn every_key_of_a_model_is_read() {
     assert_eq!(model.owned_by.as_deref(), Some("us"));
     assert_eq!(model.context_length, Some(4096));
     assert_eq!(model.chat_template.as_deref(), Some("{{ bos_token }}"));
+    assert_eq!(model.pooling, Some(Pooling::Mean));
+    assert_eq!(model.min_dimensions, Some(32));
     assert_eq!(model.sampling.temperature, Some(0.0));
     assert_eq!(model.sampling.top_p, Some(0.5));
     assert_eq!(model.sampling.top_k, Some(4));
@@ -481,10 +491,12 @@ fn every_server_setting_is_read() {
     let text = format!(
         "[server]\nhost = \"::1\"\nport = 0\npublic_url = \"https://Pay.example\"\ndata = \"/srv\"\nmodels = [\"m\"]\ndevice = \"cpu\"\n\
          threads = 3\nmax_batch = 4\nmax_step_tokens = 16\nkv_memory = \"1 GiB\"\n\
-         model_memory = 17179869184\nprefix_cache = false\nspeculation = \"off\"\n\
+         model_memory = 17179869184\nmodel_wait_secs = 10\nprefix_cache = false\n\
+         speculation = \"off\"\nfirst_token_secs = 11\nrequest_secs = 12\n\
          queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
-         keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\nverify_hours = 9\n\
+         keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\n\
+         retain_responses_days = 13\nverify_hours = 9\n\
          notice_networks = \"any\"\n\
          {TIERS}{MODEL}"
     );
@@ -495,11 +507,12 @@ fn every_server_setting_is_read() {
         "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), \
          public_url: Some(SecureOrigin(\"https://pay.example\")), data: Some(\"/srv\"), models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
          max_step_tokens: Some(16), kv_memory: Some(1GiB), model_memory: Some(16GiB), \
-         prefix_cache: Some(false), speculation: Some(Off), queue: Some(5), \
-         max_body: Some(1000000 bytes), \
+         model_wait_secs: Some(10), prefix_cache: Some(false), speculation: Some(Off), \
+         queue: Some(5), max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
+         first_token_secs: Some(11), request_secs: Some(12), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \
-         verify_hours: Some(9), notice_networks: Some(Any) }"
+         retain_responses_days: Some(13), verify_hours: Some(9), notice_networks: Some(Any) }"
     );
 }
 

@@ -197,6 +197,7 @@ fn units_are_those_of_the_config() {
         "--max-body=2MiB",
         "--keep-alive-secs=0",
         "--retain-output-days=2",
+        "--retain-responses-days=3",
         "--verify-hours=0",
         "--stall-secs=7",
         "--cors-origins=https://a.example,http://b.example:81",
@@ -206,6 +207,9 @@ fn units_are_those_of_the_config() {
     assert_eq!(config.max_body_bytes, 2 << 20);
     assert_eq!(config.keep_alive, None);
     assert_eq!(config.retain_output, Duration::from_secs(2 * 24 * 60 * 60));
+    assert_eq!(config.retain_responses, Some(Duration::from_secs(3 * 24 * 60 * 60)));
+    let none = resolve(&["--retain-responses-days=0"]).expect("sound");
+    assert_eq!(none.retain_responses, None);
     assert_eq!(config.verify_every, None);
     assert_eq!(config.stall_timeout, Duration::from_secs(7));
     assert_eq!(config.cors_origins, ["https://a.example", "http://b.example:81"]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags};
+use mizan::engine::Pooling;
 use mizan::registry::{Registry, RegistryError};
 use mizan::text::{ChatMessage, TemplateOptions};
 use serde_json::{Value, json};
@@ -100,7 +101,7 @@ async fn what_cannot_be_loaded_says_why() {
 
 /// A folder as Hugging Face's library writes it: tiny random weights, and a vocabulary of a few
 /// letters.
-fn write_folder(folder: &Path, settings: &Value) {
+pub(crate) fn write_folder(folder: &Path, settings: &Value) {
     tiny_models::llama().write_folder(folder, 1);
     let tokenizer = json!({
         "added_tokens": [{ "id": 0, "content": "<|end|>", "special": true }],
@@ -191,4 +192,51 @@ async fn a_status_request_reads_no_weights_and_a_refused_file_is_read_once() {
     written.set_modified(time).expect("set");
     let again = registry.get("model").await.expect_err("other weights").to_string();
     assert_eq!(again, refused);
+}
+
+#[tokio::test]
+async fn vectors_are_pooled_as_the_operator_says_or_the_files_or_by_the_last_token() {
+    let check = async |lines: &str, file: Option<Value>, expected: Result<Pooling, &str>| {
+        let folder = TempDir::new().expect("a folder");
+        write_folder(folder.path(), &json!({}));
+        if let Some(file) = &file {
+            let pooling = folder.path().join("1_Pooling");
+            std::fs::create_dir(&pooling).expect("writable");
+            std::fs::write(pooling.join("config.json"), file.to_string()).expect("writable");
+        }
+        let models = format!(
+            "[[models]]\nid = \"tiny\"\ntier = \"standard\"\n{lines}\n\
+             sources = [{{ path = {:?} }}]\n",
+            folder.path()
+        );
+        let data = TempDir::new().expect("a folder");
+        let registry = Arc::new(Registry::new(config_of(data.path(), SMALL, &models)));
+        let embedding = registry.get("tiny").await.expect("sound").embedding.clone();
+        let found = embedding.as_ref().map(|e| e.pooling).map_err(String::as_str);
+        assert_eq!(found, expected, "{lines} {file:?}");
+        assert!(embedding.is_err() || embedding.is_ok_and(|e| e.size == 32));
+    };
+    let mean = || Some(json!({ "pooling_mode_mean_tokens": true }));
+    let max = || Some(json!({ "pooling_mode_max_tokens": true }));
+    check("", None, Ok(Pooling::Last)).await;
+    check("", mean(), Ok(Pooling::Mean)).await;
+    check("pooling = \"last\"", mean(), Ok(Pooling::Last)).await;
+    check("pooling = \"cls\"", None, Ok(Pooling::First)).await;
+    check("", max(), Err("its pooling is max")).await;
+    check("pooling = \"mean\"\nmin_dimensions = 8", max(), Ok(Pooling::Mean)).await;
+}
+
+#[tokio::test]
+async fn a_model_has_no_shorter_vectors_than_its_own_are_long() {
+    let folder = TempDir::new().expect("a folder");
+    write_folder(folder.path(), &json!({}));
+    let models = format!(
+        "[[models]]\nid = \"tiny\"\ntier = \"standard\"\nmin_dimensions = 33\n\
+         sources = [{{ path = {:?} }}]\n",
+        folder.path()
+    );
+    let data = TempDir::new().expect("a folder");
+    let registry = Arc::new(Registry::new(config_of(data.path(), SMALL, &models)));
+    let error = registry.get("tiny").await.expect_err("its vectors have 32 values");
+    assert!(error.to_string().contains("min_dimensions is 33, and its vectors have 32"), "{error}");
 }

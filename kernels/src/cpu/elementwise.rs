@@ -26,7 +26,7 @@ pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) 
 ///
 /// # Panics
 /// If the lengths differ.
-pub(crate) fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
+pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
     assert_eq!(x.len(), weight.len(), "one weight for each value");
     let scale = norm_scale(isa, x, eps);
     for (x, weight) in x.iter_mut().zip(weight) {

@@ -24,7 +24,7 @@ mod testing;
 pub use activations::{ActivationKind, Activations, Kinds};
 pub use arena::{Arena, Part, part_bytes};
 pub use attention::{Attention, AttentionScratch, AttentionSequence};
-pub use elementwise::{GateActivation, rms_norm};
+pub use elementwise::{GateActivation, rms_norm, rms_norm_in_place};
 pub use hand_out::Cursor;
 pub use kv_cache::{BLOCK_POSITIONS, KvCache, KvShape};
 pub use packed::{GROUP, PackError, PackedMatrix};

@@ -3,7 +3,7 @@
 //! reason and an actor.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,10 +14,14 @@ use crate::api::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::openai::idempotency_key;
 use crate::api::operator::Operator;
+use crate::api::url::{Path, Query};
 use crate::ledger::AuditEntry;
 
 /// The most entries of the audit in one answer.
-const MAX_ENTRIES: u32 = 1_000;
+pub(in crate::api) const MAX_ENTRIES: u32 = 1_000;
+
+/// Entries of the audit in one answer, when nobody says.
+pub(in crate::api) const DEFAULT_ENTRIES: u32 = 100;
 
 /// `POST /api/v1/admin/accounts/{name}/corrections`: more credits, or fewer with a minus.
 pub(super) async fn correct(
@@ -91,7 +95,7 @@ pub(super) async fn audit(
     State(state): State<AppState>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = query.limit.unwrap_or(100).clamp(1, MAX_ENTRIES);
+    let limit = query.limit.unwrap_or(DEFAULT_ENTRIES).clamp(1, MAX_ENTRIES);
     let entries = state.read_ledger(move |ledger| ledger.audit(query.before, limit)).await?;
     let data: Vec<Value> = entries.iter().map(entry_json).collect();
     Ok(Json(json!({ "object": "list", "data": data })))

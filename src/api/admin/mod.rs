@@ -6,7 +6,7 @@ mod corrections;
 mod sales;
 mod vouchers;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -20,9 +20,14 @@ use super::fields::Fields;
 use super::keys::{self, key_json};
 use super::openai::idempotency_key;
 use super::operator::Operator;
-use super::{notices, request_log, usage, users};
+use super::url::Path;
+use super::{notices, request_log, responses, usage, users};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits};
+
+pub(super) use corrections::{DEFAULT_ENTRIES, MAX_ENTRIES};
+pub(super) use sales::MAX_ORDERS;
+pub(super) use vouchers::{MAX_EXPIRE_DAYS, MAX_VOUCHERS};
 
 /// The routes below `/api/v1/admin`.
 pub(super) fn routes() -> Router<AppState> {
@@ -111,6 +116,7 @@ async fn close_account(
 ) -> Result<Json<Value>, ApiError> {
     let account = find(&state, &name).await?;
     state.ledger.close_account(account.id, &operator.actor).await?;
+    responses::forget(&state, account.id).await?;
     Ok(Json(account_json(&find(&state, &name).await?)))
 }
 

@@ -2,7 +2,7 @@
 //! Promises: every change is in the journal or the audit with who made it.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::openai::idempotency_key;
 use crate::api::operator::Operator;
+use crate::api::url::{Path, Query};
 use crate::billing::Billing;
 use crate::ledger::{
     Credits, PaidDay, RefundId, RefundInfo, RefundOutcome, TopupFilter, TopupInfo,
@@ -20,7 +21,7 @@ use crate::ledger::{
 use crate::money::Fils;
 
 /// The most orders in one answer.
-const MAX_ORDERS: u32 = 500;
+pub(in crate::api) const MAX_ORDERS: u32 = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,17 +2,21 @@
 //! Promises: codes leave the server in the answer that made them, and are never logged or stored.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::api::AppState;
 use crate::api::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::operator::Operator;
+use crate::api::url::Path;
 use crate::ledger::{Credits, NewVouchers, VoucherBatch};
 
 /// The most vouchers made at once.
-const MAX_COUNT: usize = 10_000;
+pub(in crate::api) const MAX_VOUCHERS: usize = 10_000;
+
+/// A hundred years.
+pub(in crate::api) const MAX_EXPIRE_DAYS: i64 = 36_500;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -25,8 +29,8 @@ pub(super) async fn create(
     let fields = body.fields();
     let name = fields.require("batch", fields.string("batch")?)?.to_owned();
     let credits = Credits(fields.require("credits", fields.integer("credits", 1..=i64::MAX)?)?);
-    let count = fields.count("count", 1..=MAX_COUNT)?.unwrap_or(1);
-    let expire_days = fields.integer("expire_days", 1..=36_500)?;
+    let count = fields.count("count", 1..=MAX_VOUCHERS)?.unwrap_or(1);
+    let expire_days = fields.integer("expire_days", 1..=MAX_EXPIRE_DAYS)?;
     let expires_ms = expire_days.map(|days| state.clock.now_ms() + days * DAY_MS);
     let new = NewVouchers { name, credits, count, expires_ms };
     // Ten thousand codes and their MACs take a moment.

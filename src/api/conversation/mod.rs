@@ -4,8 +4,9 @@
 //! A route reads its body into a [`ChatRequest`], [`start`]s it, and writes what is delivered.
 //! Never knows: which route asked, how the answer is generated or paid for.
 
+mod calls;
 mod request;
 mod tools;
 
-pub(super) use request::{ChatRequest, Prompt, render, start};
+pub(super) use request::{ChatRequest, Prompt, encode, render, start};
 pub(super) use tools::{Tool, ToolChoice, ToolUse, call_id};

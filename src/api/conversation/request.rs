@@ -7,13 +7,15 @@ use serde_json::{Map, Value};
 use super::super::AppState;
 use super::super::auth::Caller;
 use super::super::error::ApiError;
+use super::super::format::Format;
 use super::super::generation::{self, GenerationRequest, Started};
 use super::super::limits::Admission;
 use super::super::openai::{require_a_token, require_places, require_room};
 use super::super::sampling::SamplingFields;
+use super::calls::CallGrammar;
 use super::tools::ToolUse;
 use crate::registry::LoadedModel;
-use crate::text::{ChatMessage, Segment, TemplateOptions};
+use crate::text::{AnswerRules, ChatMessage, ChatTemplate, Opening, Segment, TemplateOptions};
 
 /// A conversation to go on with, and how.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(in super::super) struct ChatRequest {
     pub(in super::super) sampling: SamplingFields,
     /// How many alternatives each token is told with; `None`: no log probabilities.
     pub(in super::super) top_logprobs: Option<usize>,
+    /// What the answers have to look like.
+    pub(in super::super) format: Option<Format>,
     /// Strings that end an answer and are not part of it.
     pub(in super::super) stop: Vec<String>,
     /// Ids that end an answer, besides those that end the model's turn.
@@ -68,10 +72,18 @@ pub(in super::super) async fn start(
     require_a_token(&model, request.max_credits)?;
     let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
     let field = request.prompt.field;
-    let ids = encode(state, &model, request.prompt).await?;
+    let Prepared { ids, answers, calls } = prepare(state, &model, request.prompt).await?;
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
+    let constraint = match (calls, request.format) {
+        // An answer that may be a call is none of that format.
+        (Some(calls), format) if calls.are_required() || format.is_none() => {
+            Some(calls.compile(state, &model).await?)
+        }
+        (_, Some(format)) => Some(format.compile(state, &model).await?),
+        (_, None) => None,
+    };
     let request = GenerationRequest {
         model,
         caller,
@@ -80,6 +92,8 @@ pub(in super::super) async fn start(
         choices_per_prompt: request.n,
         max_tokens: request.max_tokens,
         sampling,
+        constraint,
+        answers,
         stop: request.stop,
         stop_ids: request.stop_ids,
         max_credits: request.max_credits,
@@ -114,15 +128,39 @@ pub(in super::super) async fn encode(
     state.text_work(bytes, encode).await?
 }
 
+/// A prompt, and what it says about answers to it.
+struct Prepared {
+    ids: Vec<u32>,
+    /// How they are read.
+    answers: AnswerRules,
+    /// What calls in them have to look like.
+    calls: Option<CallGrammar>,
+}
+
+async fn prepare(
+    state: &AppState,
+    model: &Arc<LoadedModel>,
+    prompt: Prompt,
+) -> Result<Prepared, ApiError> {
+    let (model, now, bytes) = (model.clone(), state.now_secs(), prompt.bytes);
+    let prepare = move || {
+        let segments = prompt.render(&model, now)?;
+        let ids = model.tokenizer.encode_prompt(&segments);
+        let prefill = prompt.messages.last().filter(|_| prompt.continues);
+        let prefill = prefill.and_then(|message| message.content.as_deref());
+        let opening = Opening::of_prompt(&segments, prefill);
+        let format = Prompt::template(&model)?.format();
+        let answers = format.rules(prompt.tools.offer(format.syntax), opening);
+        let calls = CallGrammar::new(&prompt.tools, format, opening, &model.tokenizer);
+        Ok(Prepared { ids, answers, calls })
+    };
+    state.text_work(bytes, prepare).await?
+}
+
 impl Prompt {
     /// The text as the model's template writes it.
     fn render(&self, model: &LoadedModel, now: i64) -> Result<Vec<Segment>, ApiError> {
-        let Some(template) = &model.chat_template else {
-            let id = &model.entry.id;
-            let message =
-                format!("'{id}' has no chat template: it completes text, at /v1/completions");
-            return Err(ApiError::field("model", message));
-        };
+        let template = Self::template(model)?;
         let options = TemplateOptions {
             add_generation_prompt: !self.continues,
             continues_last: self.continues,
@@ -131,9 +169,18 @@ impl Prompt {
             variables: self.variables.clone(),
             tools: self.tools.for_template(),
         };
-        template.render(&self.messages, &options).map_err(|error| {
+        template.render_with_tools(&self.messages, &options).map_err(|error| {
             let field = self.field;
             ApiError::field(field, format!("'{field}' can not be used: {error}"))
+        })
+    }
+
+    fn template(model: &LoadedModel) -> Result<&ChatTemplate, ApiError> {
+        model.chat_template.as_ref().ok_or_else(|| {
+            let id = &model.entry.id;
+            let message =
+                format!("'{id}' has no chat template: it completes text, at /v1/completions");
+            ApiError::field("model", message)
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::text::{OfferedTool, ToolOffer, ToolSyntax};
+
 /// A function that the model may call.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Tool {
@@ -44,6 +46,19 @@ impl ToolUse {
             return None;
         }
         Some(self.tools.iter().map(Tool::for_template).collect())
+    }
+
+    /// What reading calls in this format needs to know; `None`: nothing is a call.
+    pub(super) fn offer(&self, syntax: ToolSyntax) -> Option<ToolOffer> {
+        if self.tools.is_empty() || self.choice == ToolChoice::None {
+            return None;
+        }
+        let offered = |tool: &Tool| OfferedTool::new(&tool.name, tool.parameters.as_ref());
+        let tools = self.tools.iter().map(offered).collect();
+        // Some tool by name is one call of it.
+        let is_named = matches!(self.choice, ToolChoice::Named(_));
+        let is_single = self.is_single || is_named || syntax.is_single();
+        Some(ToolOffer { syntax, tools, is_single })
     }
 }
 

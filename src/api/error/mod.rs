@@ -55,6 +55,19 @@ pub enum ApiError {
         /// Tokens the model takes, prompt and answer together.
         context_length: usize,
     },
+    /// A text that nothing is to follow is too long.
+    #[error(
+        "this model's context holds {context_length} tokens and text {index} of 'input' has \
+         {tokens}; shorten it, or cut it up"
+    )]
+    InputLength {
+        /// Which of the texts, from 0.
+        index: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// Tokens the model takes.
+        context_length: usize,
+    },
     /// The prompt is larger than the account's plan ever takes.
     #[error("{why}")]
     PromptLimit {
@@ -66,8 +79,8 @@ pub enum ApiError {
     /// The account's plan does not take it now.
     #[error(transparent)]
     RateLimited(#[from] RateLimit),
-    /// There is no `Authorization` header of the right form.
-    #[error("no API key: send it as 'Authorization: Bearer KEY'")]
+    /// There is no header with a key in it.
+    #[error("no API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'")]
     MissingKey,
     /// The key or session is unknown, revoked or over.
     #[error("this API key is not valid; it may have been revoked, or have expired")]
@@ -136,6 +149,15 @@ pub enum ApiError {
     /// There is no such generation, or it is another account's.
     #[error("there is no generation '{0}'")]
     UnknownGeneration(String),
+    /// There is no such response, or it is another account's.
+    #[error("response with id '{0}' not found")]
+    UnknownResponse(String),
+    /// There is nothing to go on from. Clients look for these words.
+    #[error(
+        "previous response with id '{0}' not found: it was not stored, was deleted, or is older \
+         than responses are kept here; send the whole conversation as 'input'"
+    )]
+    UnknownPreviousResponse(String),
     /// There is no such account.
     #[error("there is no account '{0}'")]
     UnknownAccount(String),
@@ -320,6 +342,9 @@ impl ApiError {
             Self::ContextLength { param, .. } => {
                 Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
             }
+            Self::InputLength { .. } => {
+                Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param("input")
+            }
             // The code by which clients know that they have to send less.
             Self::PromptLimit { param, .. } => {
                 Shape::invalid(Status::BAD_REQUEST).code("context_length_exceeded").param(param)
@@ -344,6 +369,10 @@ impl ApiError {
                 Shape::invalid(Status::NOT_FOUND).code("model_not_found").param("model")
             }
             Self::UnknownGeneration(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownResponse(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownPreviousResponse(_) => Shape::invalid(Status::BAD_REQUEST)
+                .code("previous_response_not_found")
+                .param("previous_response_id"),
             Self::UnknownAccount(_) => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownKey => Shape::invalid(Status::NOT_FOUND),
             Self::UnknownTopup => Shape::invalid(Status::NOT_FOUND),
@@ -416,6 +445,8 @@ impl IntoResponse for ApiError {
         if let Some(secs) = retry_after_secs {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
+        // For routes that write it in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -25,6 +25,8 @@ fn every_error_has_openais_shape() {
     check(BadRequest("no".to_owned()), 400, invalid, None, None);
     check(InvalidJson("eof".to_owned()), 400, invalid, Some("invalid_json"), None);
     check(context, 400, invalid, Some("context_length_exceeded"), Some("messages"));
+    let input = InputLength { index: 0, tokens: 9, context_length: 8 };
+    check(input, 400, invalid, Some("context_length_exceeded"), Some("input"));
     check(MissingKey, 401, invalid, Some("invalid_api_key"), None);
     check(InvalidKey, 401, invalid, Some("invalid_api_key"), None);
     let credits = OutOfCredits { required: 2, balance: 1 };
@@ -52,6 +54,10 @@ fn every_error_has_openais_shape() {
     check(UnknownModel("m".to_owned()), 404, invalid, Some("model_not_found"), Some("model"));
     check(UnknownGeneration("g".to_owned()), 404, invalid, None, None);
     check(UnknownAccount("a".to_owned()), 404, invalid, None, None);
+    check(UnknownResponse("r".to_owned()), 404, invalid, None, None);
+    let previous = UnknownPreviousResponse("r".to_owned());
+    let (code, param) = ("previous_response_not_found", "previous_response_id");
+    check(previous, 400, invalid, Some(code), Some(param));
     check(UnknownKey, 404, invalid, None, None);
     check(UnknownTopup, 404, invalid, None, None);
     check(UnknownRefund, 404, invalid, None, None);

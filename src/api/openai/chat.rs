@@ -15,6 +15,7 @@ use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::fields::Fields;
 use super::super::limits::Admission;
+use super::format::format_of;
 use super::messages::prompt_of;
 use super::request::{Options, Unsupported, idempotency_key, is_empty, never, refuse_unsupported};
 use super::respond::{Wire, respond};
@@ -24,11 +25,13 @@ use super::types::{
 };
 use crate::text::{AnswerPart, Tokenizer, Turn};
 
+/// Alternatives that a token may be told with, at most: OpenAI's bound.
+pub(in super::super) const MAX_TOP_LOGPROBS: usize = 20;
+
 /// Fields that this server has no answer to, and the values of them that ask for nothing.
 const UNSUPPORTED: &[Unsupported] = &[
     ("functions", is_empty),
     ("function_call", |choice| choice == "none" || choice == "auto"),
-    ("response_format", |format| format["type"] == "text"),
     ("modalities", |modalities| *modalities == serde_json::json!(["text"])),
     ("audio", never),
     ("web_search_options", never),
@@ -51,6 +54,7 @@ pub(in super::super) async fn create(
         top_logprobs: top_logprobs(&fields)?,
         idempotency_key: idempotency_key(&headers, options.n)?,
         model: options.model,
+        format: format_of(&fields)?,
         n: options.n,
         sampling: options.sampling,
         stop: options.stop,
@@ -80,7 +84,7 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
 /// How many alternatives each token is told with; `None` without `logprobs`.
 fn top_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
     let wanted = fields.boolean("logprobs")?.unwrap_or(false);
-    let top = fields.count("top_logprobs", 0..=20)?;
+    let top = fields.count("top_logprobs", 0..=MAX_TOP_LOGPROBS)?;
     match (wanted, top) {
         (true, top) => Ok(Some(top.unwrap_or(0))),
         (false, None | Some(0)) => Ok(None),
@@ -179,12 +183,14 @@ impl Wire for ChatWire {
         }
     }
 
-    fn chunks(&mut self, mut release: Release) -> Vec<ChatChunkChoice> {
+    fn chunks(&mut self, release: Release) -> Vec<ChatChunkChoice> {
         let mut logprobs = self.logprobs(&release);
         let index = release.choice;
         if release.parts.is_empty() {
-            // Log probabilities of tokens whose text is still to come.
-            release.parts.push(AnswerPart::Content(String::new()));
+            // Log probabilities of tokens that are the syntax of a part.
+            let role = self.role(index);
+            let delta = ChatDelta { role, content: role.map(|_| None), ..ChatDelta::default() };
+            return vec![ChatChunkChoice { index, delta, logprobs, finish_reason: None }];
         }
         let mut chunks = Vec::with_capacity(release.parts.len());
         for part in release.parts {

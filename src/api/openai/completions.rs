@@ -6,35 +6,29 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde_json::Value;
 
 use super::super::AppState;
 use super::super::auth::Caller;
 use super::super::body::JsonBody;
 use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
-use super::super::fields::{Fields, token_id, wrong};
+use super::super::fields::Fields;
 use super::super::generation::{self, GenerationRequest};
 use super::super::limits::Admission;
+use super::format::format_of;
+use super::prompt::{EncodeFor, Prompt, encode};
 use super::request::{
-    MAX_CHOICES, Options, Unsupported, idempotency_key, is_empty, refuse_unsupported,
-    require_a_token, require_places, require_room,
+    MAX_CHOICES, Options, idempotency_key, is_empty, require_a_token, require_places, require_room,
 };
 use super::respond::{Wire, respond};
 use super::types::{CompletionChoice, CompletionLogprobs};
-use crate::registry::LoadedModel;
-use crate::text::AnswerPart;
-use crate::text::{Specials, Tokenizer};
+use crate::text::{AnswerPart, AnswerRules, Tokenizer};
 
 /// OpenAI's default for this route.
-const DEFAULT_MAX_TOKENS: usize = 16;
+pub(in super::super) const DEFAULT_MAX_TOKENS: usize = 16;
 
-/// Fields that this server has no answer to, and the values of them that ask for nothing.
-const UNSUPPORTED: &[Unsupported] = &[
-    ("suffix", is_empty),
-    ("echo", |echo| echo == false),
-    ("response_format", |format| format["type"] == "text"),
-];
+/// Alternatives that a token may be told with, at most: OpenAI's bound for this route.
+pub(in super::super) const MAX_LOGPROBS: usize = 5;
 
 /// `POST /v1/completions`
 pub(in super::super) async fn create(
@@ -46,8 +40,9 @@ pub(in super::super) async fn create(
 ) -> Result<Response, ApiError> {
     let fields = body.fields();
     let options = Options::read(&fields)?;
-    refuse_unsupported(&fields, UNSUPPORTED)?;
-    let prompts = Prompt::read(&fields)?;
+    refuse_suffix(&fields)?;
+    let echoes = fields.boolean("echo")?.unwrap_or(false);
+    let prompts = Prompt::read(&fields, "prompt")?;
     let num_choices = prompts.len() * options.n;
     if num_choices > MAX_CHOICES {
         let message =
@@ -55,23 +50,39 @@ pub(in super::super) async fn create(
         return Err(fields.refuse("n", message));
     }
     refuse_best_of(&fields, options.n)?;
-    let max_tokens = fields.count("max_tokens", 1..=i64::MAX as usize)?;
-    let top_logprobs = fields.count("logprobs", 0..=5)?;
+    // Whoever has the prompt echoed may want nothing but its log probabilities.
+    let least_tokens = usize::from(!echoes);
+    let max_tokens = fields.count("max_tokens", least_tokens..=i64::MAX as usize)?;
+    let top_logprobs = fields.count("logprobs", 0..=MAX_LOGPROBS)?;
+    let format = format_of(&fields)?;
     let idempotency_key = idempotency_key(&headers, num_choices)?;
 
     let model = state.model(&options.model).await?;
     require_places(&model, num_choices)?;
     require_a_token(&model, options.max_credits)?;
-    let sampling = options.sampling.resolve(&model, top_logprobs)?;
-    let prompts = encode(&state, &model, prompts).await?;
+    let mut sampling = options.sampling.resolve(&model, top_logprobs)?;
+    if echoes && top_logprobs.is_some() {
+        sampling.prompt_logprobs = top_logprobs;
+        // Programs that score prompts ask for one token more and cut the last one off.
+        sampling.min_tokens = sampling.min_tokens.max(1);
+    }
+    let (prompts, sent) =
+        encode(&state, &model, "prompt", prompts, EncodeFor::Continuation).await?;
     for prompt in &prompts {
         require_room(&model, "prompt", prompt.len())?;
     }
     admission.check_prompts("prompt", &prompts)?;
+    let constraint = match format {
+        Some(format) => Some(format.compile(&state, &model).await?),
+        None => None,
+    };
     let wire = CompletionWire {
         tokenizer: model.tokenizer.clone(),
         has_logprobs: top_logprobs.is_some(),
         text_offsets: vec![0; num_choices],
+        echoes: if echoes { Echo::of(&model.tokenizer, sent, &prompts) } else { Vec::new() },
+        choices_per_prompt: options.n,
+        has_echoed: vec![!echoes; num_choices],
     };
     let request = GenerationRequest {
         model,
@@ -81,6 +92,8 @@ pub(in super::super) async fn create(
         choices_per_prompt: options.n,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_MAX_TOKENS)),
         sampling,
+        constraint,
+        answers: AnswerRules::default(),
         stop: options.stop,
         stop_ids: options.stop_ids,
         max_credits: options.max_credits,
@@ -90,6 +103,18 @@ pub(in super::super) async fn create(
     };
     let started = generation::start(&state, request).await?;
     respond(&state, started, options.stream, wire).await
+}
+
+/// Said apart from other fields, since it is one that clients know from elsewhere.
+fn refuse_suffix(fields: &Fields<'_>) -> Result<(), ApiError> {
+    match fields.get("suffix") {
+        Some(suffix) if !is_empty(suffix) => {
+            let message = "'suffix' is not supported: models continue text here, and do not fill \
+                           in what is between two texts; leave it out";
+            Err(fields.refuse("suffix", message))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// All answers are given: choosing the best of more would charge for those thrown away.
@@ -103,81 +128,6 @@ fn refuse_best_of(fields: &Fields<'_>, n: usize) -> Result<(), ApiError> {
     }
 }
 
-/// One prompt as it was sent.
-#[derive(Debug)]
-enum Prompt {
-    Text(String),
-    Ids(Vec<u32>),
-}
-
-impl Prompt {
-    /// Reads `prompt`: a string, strings, ids, or lists of ids.
-    fn read(fields: &Fields<'_>) -> Result<Vec<Self>, ApiError> {
-        let value = fields.require("prompt", fields.get("prompt"))?;
-        let expected = "a string, an array of strings, or token ids";
-        let items = match value {
-            Value::String(text) => return Ok(vec![Self::Text(text.clone())]),
-            Value::Array(items) if !items.is_empty() => items,
-            other => return Err(wrong("prompt", expected, other)),
-        };
-        if items[0].is_number() {
-            return Ok(vec![Self::Ids(ids_of(value, "prompt")?)]);
-        }
-        let mut prompts = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            let path = format!("prompt[{index}]");
-            prompts.push(match item {
-                Value::String(text) => Self::Text(text.clone()),
-                Value::Array(_) => Self::Ids(ids_of(item, &path)?),
-                other => return Err(wrong(&path, expected, other)),
-            });
-        }
-        Ok(prompts)
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            // Ids are only copied.
-            Self::Ids(_) => 0,
-        }
-    }
-
-    fn encode(self, tokenizer: &Tokenizer) -> Vec<u32> {
-        match self {
-            Self::Text(text) => {
-                let mut ids: Vec<u32> = tokenizer.bos_prefix().into_iter().collect();
-                ids.extend(tokenizer.encode(&text, Specials::Plain));
-                ids
-            }
-            Self::Ids(ids) => ids,
-        }
-    }
-}
-
-fn ids_of(list: &Value, path: &str) -> Result<Vec<u32>, ApiError> {
-    let ids = list.as_array().into_iter().flatten();
-    ids.map(|id| token_id(id).ok_or_else(|| wrong(path, "token ids", id))).collect()
-}
-
-/// The prompts' ids, each one of the model's.
-async fn encode(
-    state: &AppState,
-    model: &Arc<LoadedModel>,
-    prompts: Vec<Prompt>,
-) -> Result<Vec<Vec<u32>>, ApiError> {
-    let bytes = prompts.iter().map(Prompt::bytes).sum();
-    let tokenizer = model.tokenizer.clone();
-    let encode = move || prompts.into_iter().map(|prompt| prompt.encode(&tokenizer)).collect();
-    let prompts: Vec<Vec<u32>> = state.text_work(bytes, encode).await?;
-    let vocab_size = model.tokenizer.vocab_size();
-    if let Some(id) = prompts.iter().flatten().find(|id| **id as usize >= vocab_size) {
-        let message = format!("token id {id} is not one of this model's {vocab_size}");
-        return Err(ApiError::field("prompt", message));
-    }
-    Ok(prompts)
-}
-
 /// Writes answers and chunks of text completions.
 #[derive(Debug)]
 struct CompletionWire {
@@ -185,6 +135,25 @@ struct CompletionWire {
     has_logprobs: bool,
     /// Of each choice: characters written so far.
     text_offsets: Vec<usize>,
+    /// Of each prompt, where it is to come before its answers.
+    echoes: Vec<Echo>,
+    choices_per_prompt: usize,
+    /// Of each choice: whether nothing has to come before its answer any more.
+    has_echoed: Vec<bool>,
+}
+
+/// A prompt that is given back.
+#[derive(Debug)]
+struct Echo {
+    text: String,
+    ids: Vec<u32>,
+}
+
+impl Echo {
+    fn of(tokenizer: &Tokenizer, prompts: Vec<Prompt>, ids: &[Vec<u32>]) -> Vec<Self> {
+        let texts = prompts.into_iter().map(|prompt| prompt.into_text(tokenizer));
+        texts.zip(ids).map(|(text, ids)| Self { text, ids: ids.clone() }).collect()
+    }
 }
 
 impl Wire for CompletionWire {
@@ -202,8 +171,9 @@ impl Wire for CompletionWire {
         vec![self.text(release)]
     }
 
-    fn opening(&mut self, _choice: usize) -> Option<CompletionChoice> {
-        None
+    fn opening(&mut self, choice: usize) -> Option<CompletionChoice> {
+        let is_due = !self.has_echoed[choice];
+        is_due.then(|| self.text(Release { choice, ..Release::default() }))
     }
 
     fn finish(&mut self, choice: usize, finish: Finish) -> CompletionChoice {
@@ -214,20 +184,26 @@ impl Wire for CompletionWire {
 
 impl CompletionWire {
     fn text(&mut self, release: Release) -> CompletionChoice {
-        let offset = &mut self.text_offsets[release.choice];
-        let logprobs = self
-            .has_logprobs
-            .then(|| CompletionLogprobs::new(&self.tokenizer, &release.logprobs, offset));
-        // This route asks for text, and for nothing to be made of it.
-        let text = release.parts.into_iter().map(|part| match part {
-            AnswerPart::Content(text) => text,
-            _ => String::new(),
-        });
-        CompletionChoice {
-            text: text.collect(),
-            index: release.choice,
-            logprobs,
-            finish_reason: None,
+        let index = release.choice;
+        let offset = &mut self.text_offsets[index];
+        let mut text = String::new();
+        let mut logprobs = CompletionLogprobs::default();
+        if !std::mem::replace(&mut self.has_echoed[index], true) {
+            let echo = &self.echoes[index / self.choices_per_prompt];
+            text.push_str(&echo.text);
+            *offset += echo.text.chars().count();
+            if let Some(of_prompt) = &release.prompt_logprobs {
+                logprobs.add_prompt(&self.tokenizer, &echo.text, &echo.ids, of_prompt);
+            }
         }
+        logprobs.add(&self.tokenizer, &release.logprobs, offset);
+        for part in release.parts {
+            // This route asks for text, and for nothing to be made of it.
+            if let AnswerPart::Content(content) = part {
+                text.push_str(&content);
+            }
+        }
+        let logprobs = self.has_logprobs.then_some(logprobs);
+        CompletionChoice { text, index, logprobs, finish_reason: None }
     }
 }

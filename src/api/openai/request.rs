@@ -15,42 +15,43 @@ use super::super::sampling::SamplingFields;
 use crate::registry::LoadedModel;
 
 /// Answers to one request, at most: OpenAI's bound for `n`.
-pub(super) const MAX_CHOICES: usize = 128;
+pub(in super::super) const MAX_CHOICES: usize = 128;
 
 /// Stop strings of one request, and their length, at most.
-const MAX_STOPS: usize = 4;
-const MAX_STOP_BYTES: usize = 1_000;
+pub(in super::super) const MAX_STOPS: usize = 4;
+pub(in super::super) const MAX_STOP_BYTES: usize = 1_000;
 
 /// Ids that may end an answer, at most.
-const MAX_STOP_IDS: usize = 128;
+pub(in super::super) const MAX_STOP_IDS: usize = 128;
 
-const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+/// A longer `Idempotency-Key` is refused.
+pub(in super::super) const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
 
-/// The fields that both routes read alike.
+/// The fields that these routes read alike.
 #[derive(Clone, Debug)]
-pub(super) struct Options {
-    pub(super) model: String,
+pub(in super::super) struct Options {
+    pub(in super::super) model: String,
     /// `None`: not streamed.
-    pub(super) stream: Option<StreamOptions>,
+    pub(in super::super) stream: Option<StreamOptions>,
     /// Answers to each prompt.
-    pub(super) n: usize,
-    pub(super) stop: Vec<String>,
-    pub(super) stop_ids: Vec<u32>,
-    pub(super) max_credits: Option<i64>,
-    pub(super) sampling: SamplingFields,
+    pub(in super::super) n: usize,
+    pub(in super::super) stop: Vec<String>,
+    pub(in super::super) stop_ids: Vec<u32>,
+    pub(in super::super) max_credits: Option<i64>,
+    pub(in super::super) sampling: SamplingFields,
 }
 
 /// What of `usage` a stream shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StreamOptions {
+pub(in super::super) struct StreamOptions {
     /// In a last chunk of its own.
-    pub(super) include_usage: bool,
+    pub(in super::super) include_usage: bool,
     /// The standard counters in every chunk.
-    pub(super) continuous_usage: bool,
+    pub(in super::super) continuous_usage: bool,
 }
 
 impl Options {
-    pub(super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
+    pub(in super::super) fn read(fields: &Fields<'_>) -> Result<Self, ApiError> {
         let model = fields.require("model", fields.string("model")?)?.to_owned();
         Ok(Self {
             model,

@@ -3,7 +3,7 @@
 //! Never knows: which route that is.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -12,13 +12,10 @@ use super::super::delivery::{Finish, Release};
 use super::super::error::ApiError;
 use super::super::event_stream::event_stream;
 use super::super::generation::Started;
-use super::super::middleware::{CREDITS_BALANCE, CREDITS_CHARGED};
+use super::super::middleware::{CREDITS_BALANCE, CREDITS_CHARGED, REPLAYED};
 use super::request::StreamOptions;
 use super::stream::Chunks;
 use super::types::{Envelope, Head, WireUsage};
-
-/// Says that an answer is a stored one, as other paid APIs say it.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// How a route writes its choices.
 pub(super) trait Wire: Send + Unpin + 'static {

@@ -24,7 +24,8 @@ impl<W: Wire> Frames for Chunks<W> {
         for release in releases {
             self.completion_tokens += release.tokens;
             // Text may wait while its tokens are paid; an empty delta means nothing.
-            if !release.parts.is_empty() || !release.logprobs.is_empty() {
+            let has_logprobs = !release.logprobs.is_empty() || release.prompt_logprobs.is_some();
+            if !release.parts.is_empty() || has_logprobs {
                 for choice in self.wire.chunks(release) {
                     self.chunk(frames, choice);
                 }

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::super::delivery::{Admitted, ReleasedToken, Usage};
+use crate::engine::TokenLogprobs;
 use crate::registry::LoadedModel;
 use crate::text::Tokenizer;
 
@@ -73,6 +74,22 @@ impl WireUsage {
             completion_tokens_details: None,
             cost: None,
         }
+    }
+}
+
+/// `usage` of embeddings, which have no output to be paid for.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct EmbeddingUsage {
+    prompt_tokens: usize,
+    total_tokens: usize,
+    #[serde(flatten)]
+    cost: Cost,
+}
+
+impl EmbeddingUsage {
+    pub(super) fn new(prompt_tokens: usize, credit_multiplier: i64, balance: i64) -> Self {
+        let cost = Cost { credits: 0, credit_multiplier, balance, credits_exhausted: false };
+        Self { prompt_tokens, total_tokens: prompt_tokens, cost }
     }
 }
 
@@ -206,14 +223,15 @@ pub(super) struct ChatLogprobs {
     refusal: Option<()>,
 }
 
-#[derive(Debug, Serialize)]
-struct ChatTokenLogprob {
+/// A token, and what it was preferred to.
+#[derive(Clone, Debug, Serialize)]
+pub(in super::super) struct ChatTokenLogprob {
     #[serde(flatten)]
     token: TokenLogprob,
     top_logprobs: Vec<TokenLogprob>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct TokenLogprob {
     /// Lossy where a character spans tokens; `bytes` is exact.
     token: String,
@@ -231,16 +249,24 @@ impl TokenLogprob {
 
 impl ChatLogprobs {
     pub(super) fn new(tokenizer: &Tokenizer, tokens: &[ReleasedToken]) -> Self {
-        let content = tokens.iter().map(|released| {
-            let logprobs = &released.logprobs;
-            let top = logprobs.top.iter();
-            ChatTokenLogprob {
-                token: TokenLogprob::new(tokenizer, released.id, logprobs.logprob),
-                top_logprobs: top.map(|(id, lp)| TokenLogprob::new(tokenizer, *id, *lp)).collect(),
-            }
-        });
-        Self { content: content.collect(), refusal: None }
+        Self { content: token_logprobs(tokenizer, tokens), refusal: None }
     }
+}
+
+/// One entry for each token.
+pub(in super::super) fn token_logprobs(
+    tokenizer: &Tokenizer,
+    tokens: &[ReleasedToken],
+) -> Vec<ChatTokenLogprob> {
+    let entry = |released: &ReleasedToken| {
+        let logprobs = &released.logprobs;
+        let top = logprobs.top.iter();
+        ChatTokenLogprob {
+            token: TokenLogprob::new(tokenizer, released.id, logprobs.logprob),
+            top_logprobs: top.map(|(id, lp)| TokenLogprob::new(tokenizer, *id, *lp)).collect(),
+        }
+    };
+    tokens.iter().map(entry).collect()
 }
 
 /// `choices[]` of a text completion, whole or a chunk.
@@ -256,31 +282,72 @@ pub(super) struct CompletionChoice {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct CompletionLogprobs {
     tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
-    top_logprobs: Vec<serde_json::Map<String, serde_json::Value>>,
-    /// Characters of the answer before each token.
+    /// `None`: nothing comes before the token.
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
+    /// Characters of the text before each token.
     text_offset: Vec<usize>,
 }
 
 impl CompletionLogprobs {
-    /// `text_offset` is where the first token starts; it is moved past the last one.
-    pub(super) fn new(
+    /// Adds the tokens of an answer. `text_offset` is where the first token starts; it is moved
+    /// past the last one.
+    pub(super) fn add(
+        &mut self,
         tokenizer: &Tokenizer,
         tokens: &[ReleasedToken],
         text_offset: &mut usize,
-    ) -> Self {
-        let mut lists = Self::default();
+    ) {
         for released in tokens {
-            let token = token_text(tokenizer, released.id);
-            let top = released.logprobs.top.iter();
-            let top = top.map(|(id, lp)| (token_text(tokenizer, *id), finite(*lp).into()));
-            lists.top_logprobs.push(top.collect());
-            lists.token_logprobs.push(finite(released.logprobs.logprob));
-            lists.text_offset.push(*text_offset);
-            *text_offset += token.chars().count();
-            lists.tokens.push(token);
+            let num_chars =
+                self.push(tokenizer, released.id, Some(&released.logprobs), *text_offset);
+            *text_offset += num_chars;
         }
-        lists
+    }
+
+    /// Adds the tokens of a prompt of this text, of which all but the first are scored.
+    pub(super) fn add_prompt(
+        &mut self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        ids: &[u32],
+        logprobs: &[TokenLogprobs],
+    ) {
+        let num_chars = text.chars().count();
+        // Some tokenizers put a space in front, which is in the first token and not in the text.
+        let mut extra = usize::from(!text.starts_with(' '));
+        let mut offset = 0;
+        for (id, logprobs) in ids.iter().zip([None].into_iter().chain(logprobs.iter().map(Some))) {
+            let num_chars_of_token = self.push(tokenizer, *id, logprobs, offset);
+            // Control tokens are no text.
+            if !tokenizer.is_control(*id) {
+                let has_extra = tokenizer.token_bytes(*id).starts_with(b" ");
+                let num_extra = if has_extra { extra } else { 0 };
+                offset = (offset + num_chars_of_token - num_extra).min(num_chars);
+                extra = 0;
+            }
+        }
+    }
+
+    /// Adds a token, and says how many characters it has.
+    fn push(
+        &mut self,
+        tokenizer: &Tokenizer,
+        id: u32,
+        logprobs: Option<&TokenLogprobs>,
+        text_offset: usize,
+    ) -> usize {
+        let token = token_text(tokenizer, id);
+        let num_chars = token.chars().count();
+        let top = logprobs.map(|logprobs| {
+            let top = logprobs.top.iter();
+            top.map(|(id, lp)| (token_text(tokenizer, *id), finite(*lp).into())).collect()
+        });
+        self.tokens.push(token);
+        self.token_logprobs.push(logprobs.map(|logprobs| finite(logprobs.logprob)));
+        self.top_logprobs.push(top);
+        self.text_offset.push(text_offset);
+        num_chars
     }
 }
 

@@ -94,6 +94,7 @@ async fn answer(model: &LoadedModel) -> Result<Answer> {
         max_tokens: MAX_TOKENS,
         stop_ids: model.tokenizer.end_of_turn().into(),
         sampling: SamplingParams::default(),
+        constraint: None,
     })?;
     let (mut ids, mut first) = (Vec::new(), None);
     while let Some(Event::Token(token)) = stream.next().await {

@@ -95,6 +95,7 @@ impl Generations {
                 max_tokens: self.tokens,
                 stop_ids: self.model.tokenizer.end_of_turn().into(),
                 sampling: SamplingParams { ignore_stop_ids: true, ..SamplingParams::default() },
+                constraint: None,
             };
             let opening = payer.map(|payer| (payer.ledger.clone(), payer.request(self, prompt)));
             tasks.spawn(answer(index, Arc::clone(&self.model), request, opening));
@@ -221,6 +222,7 @@ fn take(event: Event, text: &mut TextStream, pieces: &mut Vec<Piece>) -> Result<
             text.finish(pieces);
             Ok(false)
         }
+        Event::Prompt(_) | Event::Vector(_) => Ok(true), // Nobody asked for it.
         Event::Finished(reason) => bail!("a sequence ended: {reason:?}"),
     }
 }

@@ -79,6 +79,7 @@ impl ThroughEngine {
             max_tokens: tokens,
             stop_ids: Arc::from([]),
             sampling: sampling.clone(),
+            constraint: None,
         });
         let requests: Vec<_> = requests.collect();
         let started = Instant::now();

@@ -1,8 +1,9 @@
 //! From logits to a token id.
 //!
 //! ```text
-//! logits -> stop ids masked -> bias -> penalties -> highest                      (temperature 0)
-//!                                                -> temperature -> min_p -> top_k -> top_p -> draw
+//! logits -> stop ids masked -> bias -> penalties -> constraint's mask
+//!        -> highest                                                              (temperature 0)
+//!        -> temperature -> min_p -> top_k -> top_p -> draw
 //! ```
 //! Order and definitions are vLLM's; `repetition_penalty` is that of CTRL (arXiv 1909.05858), the
 //! other penalties are OpenAI's.
@@ -33,6 +34,8 @@ pub struct SamplerState {
     /// How often each id is in the output; 0: only in the prompt. Empty without penalties.
     counts: HashMap<u32, u32>,
     num_sampled: usize,
+    /// The ids that may be sampled next, a bit for each; all without one.
+    mask: Option<Vec<u32>>,
 }
 
 impl SamplerState {
@@ -41,7 +44,7 @@ impl SamplerState {
         let needs_prompt = params.repetition_penalty != 1.0;
         let counts = if needs_prompt { prompt } else { &[] };
         let counts = counts.iter().map(|&id| (id, 0)).collect();
-        Self { params, stop_ids, counts, num_sampled: 0 }
+        Self { params, stop_ids, counts, num_sampled: 0, mask: None }
     }
 
     /// Notes an id that was sampled and emitted.
@@ -57,19 +60,30 @@ impl SamplerState {
         self.stop_ids.contains(&id)
     }
 
-    fn masks_stop_ids(&self) -> bool {
+    /// Has the next choice be among `mask`: one bit for each id, the lowest of the first word for
+    /// id 0, those beyond refused. `None`: among all.
+    pub fn set_mask(&mut self, mask: Option<Vec<u32>>) {
+        self.mask = mask;
+    }
+
+    pub(super) fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    pub(super) fn masks_stop_ids(&self) -> bool {
         self.params.ignore_stop_ids || self.num_sampled < self.params.min_tokens
     }
 
     fn changes_logits(&self) -> bool {
-        let Self { params, stop_ids, .. } = self;
-        (self.masks_stop_ids() && !stop_ids.is_empty())
+        let Self { params, stop_ids, mask, .. } = self;
+        mask.is_some()
+            || (self.masks_stop_ids() && !stop_ids.is_empty())
             || !params.logit_bias.is_empty()
             || params.has_penalties()
     }
 
     fn change(&self, logits: &mut [f32]) {
-        let Self { params, stop_ids, counts, .. } = self;
+        let Self { params, stop_ids, counts, mask, .. } = self;
         if self.masks_stop_ids() {
             for &id in stop_ids.iter() {
                 if let Some(logit) = logits.get_mut(id as usize) {
@@ -89,6 +103,10 @@ impl SamplerState {
             if count > 0 {
                 *logit -= params.frequency_penalty * count as f32 + params.presence_penalty;
             }
+        }
+        // Last, so that nothing above makes an id possible again.
+        if let Some(mask) = mask {
+            vector::keep(mask, logits);
         }
     }
 }
@@ -180,7 +198,8 @@ impl Sampler {
         Ok(chosen.unwrap_or(best as u32))
     }
 
-    fn logprobs(
+    /// How likely `id` is, and which `count` ids are the most likely ones. `logits: [vocab_size]`
+    pub fn logprobs(
         &mut self,
         logits: &[f32],
         id: u32,

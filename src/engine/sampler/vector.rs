@@ -30,6 +30,21 @@ pub(super) fn argmax(values: &[f32]) -> Option<(usize, f32)> {
     Some((start + offset, highest))
 }
 
+/// Makes every value minus infinity whose bit is not set; those beyond `bits` too.
+pub(super) fn keep(bits: &[u32], values: &mut [f32]) {
+    for (index, group) in values.chunks_mut(u32::BITS as usize).enumerate() {
+        match bits.get(index).copied().unwrap_or(0) {
+            0 => group.fill(f32::NEG_INFINITY),
+            u32::MAX => {}
+            word => {
+                for (bit, value) in group.iter_mut().enumerate() {
+                    *value = if word >> bit & 1 == 1 { *value } else { f32::NEG_INFINITY };
+                }
+            }
+        }
+    }
+}
+
 fn max_or_nan(values: &[f32]) -> f32 {
     let mut highest = [f32::NEG_INFINITY; LANES];
     let mut has_nan = [false; LANES];

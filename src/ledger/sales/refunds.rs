@@ -21,6 +21,9 @@ pub enum RefundState {
 }
 
 impl RefundState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Done, Self::Failed];
+
     /// The word used in the database and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

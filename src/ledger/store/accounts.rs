@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Context, MAX_IN_ALL, Outcome, audit, check_actor, check_text, exactly_one, refuse};
+use super::{
+    Context, MAX_IN_ALL, MAX_NAME_CHARS, Outcome, audit, check_actor, check_text, exactly_one,
+    refuse,
+};
 use crate::ledger::errors::{AccountError, Invalid};
 use crate::ledger::types::{AccountId, Balance};
 
@@ -52,8 +55,8 @@ pub(crate) fn create_account(
 }
 
 fn check_new_account(name: &str, plan: &str, actor: &str) -> Result<(), Invalid> {
-    check_text("account name", name, 64)?;
-    check_text("plan", plan, 64)?;
+    check_text("account name", name, MAX_NAME_CHARS)?;
+    check_text("plan", plan, MAX_NAME_CHARS)?;
     check_actor(actor)?;
     // The house's own accounts are named `house:...`.
     if name.contains(':') {
@@ -122,7 +125,8 @@ pub(crate) fn set_plan(
     plan: &str,
     actor: &str,
 ) -> Outcome<(), AccountError> {
-    if let Err(invalid) = check_text("plan", plan, 64).and_then(|()| check_actor(actor)) {
+    if let Err(invalid) = check_text("plan", plan, MAX_NAME_CHARS).and_then(|()| check_actor(actor))
+    {
         return refuse(invalid.into());
     }
     if team(context.conn, account)?.is_none() {

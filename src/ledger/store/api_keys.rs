@@ -5,7 +5,8 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::accounts::team;
 use super::users::user;
 use super::{
-    Context, MAX_AMOUNT, Outcome, audit, check_actor, check_amount, check_text, exactly_one, refuse,
+    Context, MAX_AMOUNT, MAX_NAME_CHARS, Outcome, audit, check_actor, check_amount, check_text,
+    exactly_one, refuse,
 };
 use crate::ledger::errors::{Invalid, KeyError};
 use crate::ledger::period::{self, Spending};
@@ -79,7 +80,7 @@ pub(crate) fn create_key(
 }
 
 fn check_new_key(key: &NewKeyRequest, actor: &str, now_ms: i64) -> Result<(), Invalid> {
-    check_text("key label", &key.label, 64)?;
+    check_text("key label", &key.label, MAX_NAME_CHARS)?;
     check_actor(actor)?;
     if key.scopes.is_empty() {
         let rule = format!("are none: give at least one of {}", Scopes::ALL);

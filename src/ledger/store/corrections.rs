@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, params};
 use super::accounts::{fits_house, team};
 use super::journal::{HOUSE_GRANTED, Movement, append};
 use super::{
-    Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, TransferKind, audit, check_actor, check_amount,
-    check_text, refuse,
+    Context, MAX_AMOUNT, MAX_IN_ALL, MAX_REASON_CHARS, Outcome, TransferKind, audit, check_actor,
+    check_amount, check_text, refuse,
 };
 use crate::ledger::errors::Invalid;
 use crate::ledger::sales::CorrectError;
@@ -81,7 +81,7 @@ fn check(correction: &Correction) -> Result<(), Invalid> {
         let rule = "is 0: give a positive number to add credits, a negative one to take them";
         return Err(Invalid { field: "credits", rule: rule.to_owned() });
     }
-    check_text("reason", &correction.reason, 500)?;
+    check_text("reason", &correction.reason, MAX_REASON_CHARS)?;
     check_actor(&correction.actor)
 }
 

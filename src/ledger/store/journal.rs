@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, params};
 use super::accounts::{fits_house, team};
 use super::notices::{Threshold, balance_moved};
 use super::{
-    Blob, Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, audit, check_actor, check_amount, check_text,
-    exactly_one, refuse,
+    Blob, Context, MAX_AMOUNT, MAX_IN_ALL, MAX_REASON_CHARS, Outcome, audit, check_actor,
+    check_amount, check_text, exactly_one, refuse,
 };
 use crate::ledger::errors::{GrantError, Invalid};
 use crate::ledger::hash::{self, GENESIS, TransferFields};
@@ -224,6 +224,6 @@ pub(crate) fn grant(context: &Context<'_>, grant: &Grant) -> Outcome<Balance, Gr
 
 fn check_grant(grant: &Grant) -> Result<(), Invalid> {
     check_amount("credits", grant.credits.0, 1, MAX_AMOUNT)?;
-    check_text("reason", &grant.reason, 500)?;
+    check_text("reason", &grant.reason, MAX_REASON_CHARS)?;
     check_actor(&grant.actor)
 }

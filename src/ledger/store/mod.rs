@@ -28,17 +28,17 @@ pub(crate) use columns::Blob;
 pub(crate) use corrections::{Correction, correct};
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
-pub(crate) use notices::{NewTry, notice_tried, set_notice};
+pub(crate) use notices::{MAX_NOTICE_URL_CHARS, NewTry, notice_tried, set_notice};
 pub(crate) use refunds::{
     NewRefund, SELECT as SELECT_REFUND, begin_refund, begin_refund_once, finish_refund, refund_info,
 };
 pub(crate) use sessions::{accept_invitation, end_session, invite, start_session};
 pub(crate) use together::{NewCharge, OneByOne, Remembered, Undo, charge_together};
 pub(crate) use topups::{
-    SELECT as SELECT_TOPUP, create_topup, pay_topup, record_event, topup, topup_checked,
-    topup_info, topup_of_order, topup_started,
+    MAX_PROVIDER_ID_CHARS, SELECT as SELECT_TOPUP, create_topup, pay_topup, record_event, topup,
+    topup_checked, topup_info, topup_of_order, topup_started,
 };
-pub(crate) use users::{create_user, disable_user, set_role};
+pub(crate) use users::{MAX_USER_NAME_CHARS, create_user, disable_user, set_role};
 pub(crate) use vouchers::{
     MAX_COUNT as MAX_VOUCHERS, NewBatch, SELECT as SELECT_BATCH, batch_info, create_vouchers,
     redeem_voucher, void_vouchers,
@@ -50,6 +50,12 @@ use super::errors::{Invalid, Unavailable};
 
 /// The most one grant may hold, and the most a key's limit may be.
 pub(crate) const MAX_AMOUNT: i64 = 1_000_000_000_000;
+
+/// The longest name of an account, plan, pack, key or batch of vouchers.
+pub(crate) const MAX_NAME_CHARS: usize = 64;
+
+/// The longest reason of a change of the books.
+pub(crate) const MAX_REASON_CHARS: usize = 500;
 
 /// The most that may ever be granted on one server. Every credit comes out of a house account, so
 /// no balance, `used` or sum of them is larger than this, and i64 holds nine times as much.

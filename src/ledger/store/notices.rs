@@ -15,7 +15,7 @@ use crate::ledger::errors::{Invalid, NoticeError};
 use crate::ledger::types::{AccountId, Credits, NoticeId};
 
 /// The longest URL that is stored, in characters.
-const MAX_URL: usize = 2_000;
+pub(crate) const MAX_NOTICE_URL_CHARS: usize = 2_000;
 
 /// What a team asked for, as read with its balance.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +126,7 @@ fn check_notice(below: Option<Credits>, url: Option<&str>, actor: &str) -> Resul
             let rule = "needs 'below': credits below which it is called".to_owned();
             Err(Invalid { field: "url", rule })
         }
-        Some(url) => check_text("url", url, MAX_URL),
+        Some(url) => check_text("url", url, MAX_NOTICE_URL_CHARS),
         None => Ok(()),
     }
 }

@@ -9,8 +9,8 @@ use super::accounts::{cash_account, revenue_account, team};
 use super::journal::{HOUSE_PAID, Movement, Reversed, append};
 use super::topups::{MAX_PROVIDER_ID_CHARS, topup};
 use super::{
-    Context, MAX_AMOUNT, Outcome, TransferKind, audit, check_actor, check_amount, check_text,
-    exactly_one, refuse, shortened,
+    Context, MAX_AMOUNT, MAX_REASON_CHARS, Outcome, TransferKind, audit, check_actor, check_amount,
+    check_text, exactly_one, refuse, shortened,
 };
 use crate::ledger::errors::Invalid;
 use crate::ledger::sales::{
@@ -102,7 +102,7 @@ fn check_new(new: &NewRefund) -> Result<(), Invalid> {
     if let Some(Credits(credits)) = new.credits {
         check_amount("credits", credits, 1, MAX_AMOUNT)?;
     }
-    check_text("reason", &new.reason, 500)?;
+    check_text("reason", &new.reason, MAX_REASON_CHARS)?;
     check_actor(&new.actor)
 }
 

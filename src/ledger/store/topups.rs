@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::accounts::{cash_account, fits_house, revenue_account, team};
 use super::journal::{HOUSE_PAID, Movement, append};
 use super::{
-    Context, Failure, MAX_AMOUNT, MAX_IN_ALL, Outcome, TransferKind, audit, check_actor,
-    check_amount, check_text, exactly_one, refuse, shortened,
+    Context, Failure, MAX_AMOUNT, MAX_IN_ALL, MAX_NAME_CHARS, MAX_REASON_CHARS, Outcome,
+    TransferKind, audit, check_actor, check_amount, check_text, exactly_one, refuse, shortened,
 };
 use crate::ledger::errors::{Invalid, Unavailable};
 use crate::ledger::sales::{
@@ -26,7 +26,7 @@ const MAX_RAW_BYTES: usize = 64 << 10;
 const MAX_EVENT_CHARS: usize = 500;
 
 /// Of what providers call orders, payments and refunds.
-pub(super) const MAX_PROVIDER_ID_CHARS: usize = 200;
+pub(crate) const MAX_PROVIDER_ID_CHARS: usize = 200;
 
 const MAX_URL_CHARS: usize = 2_048;
 const MAX_INSTRUCTIONS_CHARS: usize = 2_000;
@@ -75,7 +75,7 @@ pub(crate) fn create_topup(
 }
 
 fn check_new(new: &NewTopup) -> Result<(), Invalid> {
-    check_text("pack", &new.pack, 64)?;
+    check_text("pack", &new.pack, MAX_NAME_CHARS)?;
     check_amount("price in fils", new.fils.0, 1, MAX_AMOUNT)?;
     check_amount("credits", new.credits.0, 1, MAX_AMOUNT)?;
     check_text("provider", &new.provider, 32)?;
@@ -270,7 +270,7 @@ fn check_proof(proof: &PaidProof) -> Result<(), Invalid> {
         check_text("provider's order", order_id, MAX_PROVIDER_ID_CHARS)?;
     }
     if let Some(reason) = &proof.reason {
-        check_text("reason", reason, 500)?;
+        check_text("reason", reason, MAX_REASON_CHARS)?;
     }
     check_actor(&proof.actor)
 }

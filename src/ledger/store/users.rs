@@ -10,7 +10,7 @@ use crate::ledger::scopes::Role;
 use crate::ledger::types::{AccountId, UserId};
 
 /// With `operator ` before it, a name fits where the audit says who it was.
-const MAX_NAME_CHARS: usize = 80;
+pub(crate) const MAX_USER_NAME_CHARS: usize = 80;
 
 /// A user, as commands need it.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ pub(crate) fn create_user(
 }
 
 fn check_new_user(new: &NewUser, name: &str, actor: &str) -> Result<(), Invalid> {
-    check_text("user name", name, MAX_NAME_CHARS)?;
+    check_text("user name", name, MAX_USER_NAME_CHARS)?;
     check_actor(actor)?;
     if name.contains(char::is_whitespace) {
         let rule = format!("is {name:?}: give a name without spaces, such as an e-mail address");

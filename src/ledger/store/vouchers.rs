@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::accounts::{fits_house, team};
 use super::journal::{HOUSE_GRANTED, Movement, append};
 use super::{
-    Context, MAX_AMOUNT, MAX_IN_ALL, Outcome, TransferKind, audit, check_actor, check_amount,
-    check_text, exactly_one, refuse,
+    Context, MAX_AMOUNT, MAX_IN_ALL, MAX_NAME_CHARS, Outcome, TransferKind, audit, check_actor,
+    check_amount, check_text, exactly_one, refuse,
 };
 use crate::ledger::errors::Invalid;
 use crate::ledger::sales::{RedeemError, Redeemed, VoucherBatch, VoucherError};
@@ -65,7 +65,7 @@ pub(crate) fn create_vouchers(
 }
 
 fn check_new(context: &Context<'_>, new: &NewBatch) -> Result<(), Invalid> {
-    check_text("batch name", &new.name, 64)?;
+    check_text("batch name", &new.name, MAX_NAME_CHARS)?;
     check_amount("credits", new.credits.0, 1, MAX_AMOUNT)?;
     check_amount("count", new.macs.len() as i64, 1, MAX_COUNT as i64)?;
     if new.expires_ms.is_some_and(|expires_ms| expires_ms <= context.now_ms) {

@@ -16,7 +16,10 @@ pub(in crate::model) fn read_gguf(
     let architecture = require("general.architecture", metadata.str("general.architecture")?)?;
     let family = Family::of_gguf(architecture).ok_or_else(|| {
         let known = Family::known();
-        FileProblem::Unsupported(format!("architecture `{architecture}`; known are {known}"))
+        // Encoders for embeddings are all called so; their tokens read those after them too.
+        let is_encoder = architecture.contains("bert") || architecture.ends_with("embedding");
+        let why = if is_encoder { ", whose attention is not causal" } else { "" };
+        FileProblem::Unsupported(format!("architecture `{architecture}`{why}; known are {known}"))
     })?;
     let keys = Keys { metadata, architecture };
     keys.refuse_other_kinds()?;

@@ -23,6 +23,7 @@ pub(in crate::model) fn read_hugging_face(
         let what = "quantized safetensors; use a GGUF file of this model".to_owned();
         return Err(FileProblem::Unsupported(what));
     }
+    refuse_both_ways(config)?;
     // Models that also see keep their language half's numbers one level down.
     let fields = Fields {
         object: config.get("text_config").filter(|value| value.is_object()).unwrap_or(config),
@@ -57,6 +58,18 @@ pub(in crate::model) fn read_hugging_face(
         local_rope_base: rope.local_base,
     };
     Ok((family, declared, tied))
+}
+
+/// Refuses models whose tokens read those after them, as EmbeddingGemma's do: computed causally,
+/// their vectors would be wrong and look right.
+fn refuse_both_ways(config: &Value) -> Result<(), FileProblem> {
+    let both_ways = &config["use_bidirectional_attention"];
+    // Gemma 3 may write "vision", which is of images only.
+    let is_set = *both_ways == Value::Bool(true) || both_ways.as_str() == Some("all");
+    if is_set || config["is_causal"] == Value::Bool(false) {
+        return Err(FileProblem::Unsupported("attention that is not causal".to_owned()));
+    }
+    Ok(())
 }
 
 /// A JSON object whose absent fields have the family's defaults.

@@ -25,9 +25,19 @@ pub struct ExecutorLimits {
     pub threads: usize,
 }
 
+/// What a step was computed for. Valid until the next one.
+#[derive(Debug, Clone, Copy)]
+pub struct Outputs<'a> {
+    /// Of the rows in `batch.outputs`. `[num_outputs, vocab_size]`
+    pub logits: &'a [f32],
+    /// Of the rows in `batch.hidden`: what the output matrix would be applied to, the final norm
+    /// included. `[num_hidden, hidden_size]`
+    pub hidden: &'a [f32],
+}
+
 /// The steps of a forward pass over one batch.
 ///
-/// The caller runs `embed`, then the five steps of each layer in order, then `logits`, always with
+/// The caller runs `embed`, then the five steps of each layer in order, then `outputs`, always with
 /// the same batch, which has passed [`ForwardBatch::check`]. In between the executor holds the
 /// hidden state (`[num_tokens, hidden_size]`) and whatever one step leaves for the next.
 pub trait Executor: Send + std::fmt::Debug {
@@ -50,8 +60,7 @@ pub trait Executor: Send + std::fmt::Debug {
     /// Step 5: down projection (and post-norm), added to the hidden state.
     fn down(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError>;
 
-    /// Final norm, output matrix and softcap of the rows in `batch.outputs`.
-    ///
-    /// Returns `[outputs.len(), vocab_size]`, valid until the next call.
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError>;
+    /// Final norm of the rows in `batch.outputs` and `batch.hidden`; output matrix and softcap of
+    /// the former. Called once for a batch.
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError>;
 }

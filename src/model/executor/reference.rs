@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{D, Device, Tensor};
 
-use super::{Executor, ExecutorLimits};
+use super::{Executor, ExecutorLimits, Outputs};
 use crate::model::batch::{BLOCK_SIZE, BatchSequence, ForwardBatch};
 use crate::model::config::{Activation, ModelConfig, RopeStyle};
 use crate::model::error::ModelError;
@@ -23,11 +23,12 @@ pub struct ReferenceExecutor {
     output: Tensor,    // [vocab_size, hidden_size]
     output_norm: Tensor,
     layers: Vec<Layer>,
-    hidden: Tensor,   // [num_tokens, hidden_size]
-    queries: Tensor,  // [num_tokens, num_heads, head_dim]
-    attended: Tensor, // [num_tokens, q_size]
-    gated: Tensor,    // [num_tokens, intermediate_size]
-    logits: Vec<f32>, // [num_outputs, vocab_size]
+    hidden: Tensor,         // [num_tokens, hidden_size]
+    queries: Tensor,        // [num_tokens, num_heads, head_dim]
+    attended: Tensor,       // [num_tokens, q_size]
+    gated: Tensor,          // [num_tokens, intermediate_size]
+    logits: Vec<f32>,       // [num_outputs, vocab_size]
+    final_hidden: Vec<f32>, // [num_hidden, hidden_size]
 }
 
 /// A layer's weights, and its keys and values.
@@ -87,6 +88,7 @@ impl ReferenceExecutor {
             attended: nothing.clone(),
             gated: nothing,
             logits: Vec::new(),
+            final_hidden: Vec::new(),
             config,
             device,
         })
@@ -138,6 +140,12 @@ impl ReferenceExecutor {
         let mask = self.mask(positions, sequence.context_len, window)?;
         let attended = softmax(&scores.broadcast_add(&mask)?)?.matmul(&values)?;
         attended.transpose(0, 1)?.reshape((rows, config.q_size()))
+    }
+
+    /// These rows of the hidden state after the final norm. `[rows.len(), hidden_size]`
+    fn normed_rows(&self, rows: &[u32]) -> candle_core::Result<Tensor> {
+        let rows = Tensor::new(rows, &self.device)?;
+        rms_norm(&self.hidden.index_select(&rows, 0)?, &self.output_norm, &self.config)
     }
 
     /// 0 where a row may read, minus infinity elsewhere. `[rows, context_len]`
@@ -226,16 +234,17 @@ impl Executor for ReferenceExecutor {
         Ok(())
     }
 
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
-        self.logits.clear();
-        if batch.outputs.is_empty() {
-            return Ok(&self.logits);
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        (self.logits, self.final_hidden) = (Vec::new(), Vec::new());
+        if !batch.outputs.is_empty() {
+            let x = self.normed_rows(&batch.outputs)?;
+            let logits = soft_cap(x.matmul(&self.output.t()?)?, self.config.final_softcap)?;
+            self.logits = logits.flatten_all()?.to_vec1()?;
         }
-        let outputs = Tensor::new(batch.outputs.as_slice(), &self.device)?;
-        let x = rms_norm(&self.hidden.index_select(&outputs, 0)?, &self.output_norm, &self.config)?;
-        let logits = soft_cap(x.matmul(&self.output.t()?)?, self.config.final_softcap)?;
-        self.logits = logits.flatten_all()?.to_vec1()?;
-        Ok(&self.logits)
+        if !batch.hidden.is_empty() {
+            self.final_hidden = self.normed_rows(&batch.hidden)?.flatten_all()?.to_vec1()?;
+        }
+        Ok(Outputs { logits: &self.logits, hidden: &self.final_hidden })
     }
 }
 

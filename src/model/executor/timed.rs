@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Executor;
+use super::{Executor, Outputs};
 use crate::model::batch::ForwardBatch;
 use crate::model::error::ModelError;
 
@@ -85,7 +85,7 @@ impl Executor for TimedExecutor {
         self.timed(5, |inner| inner.down(layer, batch))
     }
 
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
-        self.timed(6, |inner| inner.logits(batch))
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        self.timed(6, |inner| inner.outputs(batch))
     }
 }

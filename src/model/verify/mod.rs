@@ -80,5 +80,6 @@ fn chunk_of_one_sequence(tokens: &[u32], range: std::ops::Range<usize>) -> Forwa
         }],
         block_tables: (0..num_blocks).collect(),
         outputs: (0..rows).collect(),
+        hidden: Vec::new(),
     }
 }

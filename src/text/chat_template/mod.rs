@@ -20,9 +20,11 @@ use serde_json::Map;
 
 use self::marks::Marks;
 use self::python::Raised;
-use super::{Segment, Tokenizer};
+use super::tool_calls::{fit_call_ids, tool_turns};
+use super::{AnswerFormat, Segment, Tokenizer};
 
 pub use self::messages::ChatMessage;
+pub(super) use self::python::to_json;
 
 /// What one rendering may cost: about this many instructions, or 64 times as many bytes of text.
 /// A long conversation takes a hundredth of it.
@@ -81,6 +83,7 @@ pub struct ChatTemplate {
     folds_system: bool,
     /// The template prints tool calls' arguments as text, not as JSON.
     wants_text_arguments: bool,
+    format: AnswerFormat,
 }
 
 const NAME: &str = "chat";
@@ -90,6 +93,7 @@ impl ChatTemplate {
     /// may write are those of `tokenizer`.
     pub fn compile(source: &str, tokenizer: &Tokenizer) -> Result<Self, TemplateError> {
         let mut marks = Marks::new(source)?;
+        let written = source;
         let source = marks.mark_source(&without_generation_tags(source), tokenizer)?;
         let bos = marks.mark(tokenizer.bos_text());
         let eos = marks.mark(tokenizer.eos_text());
@@ -102,10 +106,40 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, source)
             .map_err(|error| TemplateError::Syntax(marks.restore(&error.to_string())))?;
-        let mut template =
-            Self { environment, marks, bos, eos, folds_system: false, wants_text_arguments: false };
+        let mut template = Self {
+            environment,
+            marks,
+            bos,
+            eos,
+            folds_system: false,
+            wants_text_arguments: false,
+            format: AnswerFormat::of_template(written, false, tokenizer),
+        };
         template.probe();
+        let prints_tools = template.prints_tools();
+        template.format = AnswerFormat::of_template(written, prints_tools, tokenizer);
         Ok(template)
+    }
+
+    /// How the model answers.
+    pub fn format(&self) -> &AnswerFormat {
+        &self.format
+    }
+
+    /// The prompt for a conversation in which tools may be called, whether or not the template
+    /// knows of any.
+    pub fn render_with_tools(
+        &self,
+        messages: &[ChatMessage],
+        options: &TemplateOptions,
+    ) -> Result<Vec<Segment>, TemplateError> {
+        if self.format.knows_tools {
+            let mut messages = messages.to_vec();
+            fit_call_ids(&mut messages, self.format.syntax);
+            return self.render(&messages, options);
+        }
+        let messages = tool_turns(messages, options.tools.as_ref());
+        self.render(&messages, &TemplateOptions { tools: None, ..options.clone() })
     }
 
     /// The prompt for `messages`, in parts that say who wrote them.
@@ -208,6 +242,19 @@ impl ChatTemplate {
             self.wants_text_arguments = true;
             self.wants_text_arguments = self.shows("probe-key", &with_call);
         }
+    }
+
+    /// Whether it tells the model about tools.
+    fn prints_tools(&self) -> bool {
+        let function = serde_json::json!({
+            "name": "probe-tool",
+            "description": "",
+            "parameters": {"type": "object", "properties": {}},
+        });
+        let tools = Some(serde_json::json!([{"type": "function", "function": function}]));
+        let options = TemplateOptions { add_generation_prompt: true, tools, ..Default::default() };
+        let rendered = self.render_marked(&[ChatMessage::new("user", "u")], &options, false);
+        rendered.is_ok_and(|rendered| rendered.contains("probe-tool"))
     }
 
     /// Whether the prompt for `messages` contains `text`.

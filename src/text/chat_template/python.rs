@@ -78,7 +78,7 @@ fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<Strin
 }
 
 /// `json.dumps(value, ensure_ascii=False)`.
-pub(super) fn to_json(value: &Json) -> String {
+pub(in super::super) fn to_json(value: &Json) -> String {
     let (item, key) = (", ".to_owned(), ": ".to_owned());
     let (sorts_keys, ascii_only) = (false, false);
     let mut writer =

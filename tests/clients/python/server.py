@@ -1,22 +1,46 @@
-"""A server of ours as a child process: started on a free port, operated by its own commands."""
+"""A server of ours as a child process: started on a free port, operated by its own commands.
+
+`python server.py BINARY MODEL,MODEL COMMAND...` runs a command beside one: it is told where by
+MIZAN_BASE_URL, and may operate it with MIZAN_ADMIN_KEY.
+"""
 
 import os
 import re
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 START_TIMEOUT = 600  # Seconds: a first start may have to fetch the model.
 SECRET = re.compile(r"mz-[0-9A-Za-z]{20,}")
+CATALOG = Path(__file__).parents[3] / "models.toml"
+THINKER = Path(__file__).parent / "thinker.toml"
+
+
+def with_thinker(data: Path, models: Path) -> Path:
+    """A catalogue that also has the model for tests of reasoning."""
+    catalog = data / "models.toml"
+    catalog.write_text(
+        CATALOG.read_text() + THINKER.read_text().replace("FOLDER", str(models.resolve()))
+    )
+    return catalog
 
 
 class Server:
     """`mizan serve` on a data folder of its own; `output` is all that it printed."""
 
-    def __init__(self, binary: str, data: Path, models: Path, model: str):
-        self.binary, self.data, self.model = binary, data, model
+    def __init__(
+        self, binary: str, data: Path, models: Path, serve: list[str], *flags: object
+    ):
+        """Serves the models named in `serve`; the first is there from the start."""
+        self.binary, self.data = binary, data
+        self.command = [binary, "serve", "--port", "0"]
+        for model in serve:
+            self.command += ["--model", model]
+        self.command += map(str, flags)
         models.mkdir(parents=True, exist_ok=True)
         data.mkdir(exist_ok=True)
         if not (data / "models").exists():
@@ -30,7 +54,7 @@ class Server:
     def start(self) -> None:
         self.output = []
         self.process = subprocess.Popen(
-            [self.binary, "serve", "--port", "0", "--model", self.model],
+            self.command,
             cwd=self.data,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -78,8 +102,27 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def new_account(self, name: str, credits: int) -> str:
+    def new_account(self, name: str, credits: int, plan: str = "team") -> str:
         """An account with credits; its key."""
-        self.operate("account", "create", name, "--plan", "team")
+        self.operate("account", "create", name, "--plan", plan)
         self.operate("grant", name, credits, "--reason", "client tests")
         return SECRET.search(self.operate("key", "create", name)).group()
+
+
+def serve_beside(binary: str, models: str, *command: str) -> int:
+    """Its exit code, or a failed one if the server or its books did not hold."""
+    with tempfile.TemporaryDirectory(prefix="mizan-") as data:
+        folder = Path(os.environ["MIZAN_TEST_MODELS"])
+        config = with_thinker(Path(data), folder)
+        server = Server(binary, Path(data), folder, models.split(","), "--config", config)
+        server.start()
+        operator = SECRET.search(server.printed()).group()  # Told before any other key.
+        told = {"MIZAN_BASE_URL": server.origin, "MIZAN_ADMIN_KEY": operator}
+        code = subprocess.run(command, env=os.environ | told).returncode
+        server.stop()
+        server.operate("ledger", "verify")
+        return code
+
+
+if __name__ == "__main__":
+    sys.exit(serve_beside(*sys.argv[1:]))

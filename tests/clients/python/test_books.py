@@ -80,7 +80,7 @@ def test_balance_that_ends_mid_answer(poor, model):
     assert caught.value.code == "credit_balance_exhausted"
 
 
-def test_many_streams_at_once(client_options, books, model):
+def test_many_streams_at_once(async_client, books, model):
     """Sixteen streams: each gets what it would get alone, and the books add up."""
     before = books.balance()
 
@@ -102,7 +102,7 @@ def test_many_streams_at_once(client_options, books, model):
         return text, tokens
 
     async def run() -> list[tuple[str, int]]:
-        async with openai.AsyncOpenAI(**client_options) as client:
+        async with async_client() as client:
             return await asyncio.gather(*(one(client, number) for number in range(16)))
 
     answers = asyncio.run(run())

@@ -7,13 +7,14 @@ import subprocess
 import time
 
 import pytest
-from conftest import MODEL, Books, native_client
+from books import Books
+from conftest import MODEL, native_client
 from server import SECRET, Server
 
 
 @pytest.fixture(scope="module")
 def fresh(binary, models_folder, tmp_path_factory):
-    server = Server(binary, tmp_path_factory.mktemp("first"), models_folder, MODEL)
+    server = Server(binary, tmp_path_factory.mktemp("first"), models_folder, [MODEL])
     server.start()
     yield server
     server.stop()

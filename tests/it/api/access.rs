@@ -194,7 +194,17 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
     let end = route.path.trim_start_matches("/api").trim_start_matches("/v1");
     let (uri, body, status) = match (route.method.as_str(), end) {
         ("POST", "/chat/completions") => (route.path.to_owned(), chat(json!({})), Some(200)),
+        ("POST", "/embeddings") => {
+            let body = json!({ "model": "scripted", "input": "Hi" });
+            (route.path.to_owned(), body, Some(200))
+        }
         ("POST", "/completions") => (route.path.to_owned(), completion(json!({})), Some(200)),
+        ("POST", "/responses") => {
+            (route.path.to_owned(), json!({ "model": "scripted", "input": "Hi" }), Some(200))
+        }
+        ("POST", "/messages" | "/messages/count_tokens") => {
+            (route.path.to_owned(), chat(json!({ "max_tokens": 9 })), Some(200))
+        }
         ("POST", "/tokenize") => (route.path.to_owned(), json!({ "content": "a" }), Some(200)),
         ("POST", "/detokenize") => (route.path.to_owned(), json!({ "tokens": [1] }), Some(200)),
         ("POST", "/apply-template") => (route.path.to_owned(), chat(json!({})), Some(200)),
@@ -253,7 +263,7 @@ async fn every_row_lets_in_whom_it_names_and_nobody_else() {
             match principal.refused(route.access) {
                 Some(refusal) => {
                     assert_eq!(status, refusal, "{what}");
-                    check_refusal(&answer, route.access);
+                    check_refusal(&answer, route);
                     assert_eq!(house.balance(), before, "{what}");
                 }
                 None => {
@@ -269,19 +279,22 @@ async fn every_row_lets_in_whom_it_names_and_nobody_else() {
     house.server.verify_books();
 }
 
-/// OpenAI's shape, nothing of any account, and what would help.
-fn check_refusal(answer: &Answer, access: Access) {
+/// The shape of the route's clients, nothing of any account, and what would help.
+fn check_refusal(answer: &Answer, route: &Route) {
     let error = &answer.json()["error"];
     let message = error["message"].as_str().unwrap();
     assert!(!message.contains("team") && !message.contains("mz-"), "{message}");
     assert!(answer.header("x-request-id").is_some() && answer.header("x-ratelimit").is_none());
     if answer.status == 401 {
-        assert_eq!(error["code"], "invalid_api_key");
+        match route.path.contains("/messages") {
+            true => assert_eq!(error["type"], "authentication_error"),
+            false => assert_eq!(error["code"], "invalid_api_key"),
+        }
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         return;
     }
     assert_eq!(error["type"], "permission_error");
-    if let Access::Scope(scope) = access {
+    if let Access::Scope(scope) = route.access {
         let names_it = message.contains(&format!("'{scope}'"));
         let names_who = message.contains("operator's key") || message.contains("an API key");
         assert!(names_it || names_who, "{message}");

@@ -1,10 +1,12 @@
-//! The field's extensions of a request, and the bounds on its time.
+//! The field's extensions of a request, and the bounds on its time and place.
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::errors::check;
 use super::money::{check_closed, check_reversed, read, streamed};
-use super::{CHAT, chat};
+use super::{CHAT, COMPLETIONS, chat};
+use crate::registry::write_folder;
 use crate::support::server::{PREMIUM, STANDARD, Server, Setup};
 
 const INVALID: &str = "invalid_request_error";
@@ -128,4 +130,42 @@ async fn an_answer_that_takes_too_long_ends_and_what_there_is_is_given() {
     assert_eq!(json["choices"][0]["finish_reason"], "length");
     assert_eq!(json["usage"]["credits_exhausted"], false);
     check_closed(&server, 5_000, 1, "deadline").await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_model_gets_it_and_only_so_many_wait() {
+    let folder = TempDir::new().unwrap();
+    write_folder(folder.path(), &json!({}));
+    // Room for one of them at a time.
+    let settings = "queue = 1\nmodel_memory = \"16MiB\"\nkv_memory = \"12MiB\"\nthreads = 1";
+    let of = |id: &str| {
+        let path = folder.path();
+        format!(
+            "[[models]]\nid = \"{id}\"\ntier = \"standard\"\nsources = [{{ path = {path:?} }}]\n"
+        )
+    };
+    let plan = String::leak(of("first") + &of("second"));
+    let server = Server::start(Setup { settings, plan, ..Setup::saying(&["ok"]) });
+    let in_use = server.state.registry.get("first").await.unwrap();
+
+    let body = json!({ "model": "second", "prompt": "ab", "max_tokens": 1 });
+    let waiting = server.post(COMPLETIONS, &body);
+    tokio::pin!(waiting);
+    let refused = async {
+        // The one that waits has been there first.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        server.post(COMPLETIONS, &body).await
+    };
+    tokio::select! {
+        answer = &mut waiting => panic!("there is no room, and got {}", answer.text),
+        answer = refused => {
+            check(&answer, 503, "server_error", Some("queue_full"), None);
+        }
+    }
+    // A model that is in memory waits for nobody.
+    assert_eq!(server.post(CHAT, &chat(json!({}))).await.status, 200);
+    drop(in_use);
+    let answer = waiting.await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["model"], "second");
 }

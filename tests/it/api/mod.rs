@@ -3,8 +3,11 @@
 
 mod access;
 mod admin;
+mod anthropic;
 mod books;
 mod connections;
+mod echo;
+mod embeddings;
 mod errors;
 mod extensions;
 mod hostile;
@@ -12,13 +15,19 @@ mod idempotency;
 mod keys;
 mod limits;
 mod money;
+mod openapi;
 mod panics;
 mod plain;
+mod reasoning;
+mod responses;
 mod routes;
 mod sales;
 mod sessions;
 mod shutdown;
 mod streamed;
+mod tools;
+mod tools_real;
+mod transcripts;
 mod usage;
 mod users;
 

@@ -265,7 +265,9 @@ async fn messages_take_every_role_and_parts_of_text() {
     ]);
     let body = json!({ "messages": messages });
     let prompt = server.post("/apply-template", &body).await.json();
-    let expected = "<|system|>Be kind.<|user|>one\ntwo<|assistant|><|user|>42<|assistant|>";
+    // This template knows of no tools: what one gave is told in the user's turn.
+    let expected = "<|system|>Be kind.<|user|>one\ntwo<|assistant|>\
+                    <|user|><tool_response>\n42\n</tool_response><|assistant|>";
     assert_eq!(prompt, json!({ "prompt": expected }));
     assert_eq!(server.post(CHAT, &chat(body)).await.status, 200);
 }

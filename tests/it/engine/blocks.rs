@@ -9,7 +9,7 @@ fn ids(number: u32, num_blocks: usize) -> Vec<u32> {
 }
 
 fn admit(blocks: &mut BlockManager, ids: &[u32]) -> (BlockTable, usize) {
-    blocks.admit(ids, 0).expect("blocks")
+    blocks.admit(ids, ids.len() - 1, 0).expect("blocks")
 }
 
 #[test]
@@ -19,8 +19,8 @@ fn a_refused_admission_changes_nothing() {
     blocks.keep_full(&mut table, &ids(0, 2));
     blocks.release(table);
     let before = blocks.counts();
-    assert!(blocks.admit(&ids(0, 5), 0).is_none());
-    assert!(blocks.admit(&ids(0, 4), 1).is_none());
+    assert!(blocks.admit(&ids(0, 5), 79, 0).is_none());
+    assert!(blocks.admit(&ids(0, 4), 63, 1).is_none());
     assert_eq!(blocks.counts(), before);
     assert_eq!((before.cached, before.free), (2, 2));
     // What it finds cached is no longer available to others: 4 blocks are just enough.

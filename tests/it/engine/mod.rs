@@ -2,11 +2,14 @@
 //! last on a real model.
 
 mod blocks;
+mod constrained;
+mod embedding;
 mod fairness;
 mod fake;
 mod handle;
 mod real;
 mod sampler;
+mod scoring;
 mod simulation;
 mod speculation;
 mod trace;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mizan::engine::{
-    Engine, EngineCore, EngineOptions, FinishReason, SPECULATIVE_ROWS, SampledToken,
-    SamplingParams, SequenceRequest, Turn,
+    EmbeddingRequest, Engine, EngineCore, EngineOptions, Event, FinishReason, Pooling,
+    SPECULATIVE_ROWS, SampledToken, SamplingParams, SequenceRequest, TokenLogprobs, Turn,
 };
 use mizan::model::executor::cpu::CpuExecutor;
 use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
@@ -76,6 +76,7 @@ fn requests(vocab_size: usize, max_tokens: usize) -> Vec<SequenceRequest> {
             top_logprobs: Some(2),
             ..SamplingParams::default()
         },
+        constraint: None,
     };
     (0..NUM_REQUESTS).map(request).collect()
 }
@@ -150,4 +151,49 @@ fn a_copy_takes_a_fraction_of_the_steps_and_its_logits_are_the_same() {
         assert!(steps <= max_steps, "{what}: {steps} steps");
     }
     assert_eq!(plain.0.stats().steps, 120);
+}
+
+/// What a prompt gives beside tokens: how likely its ids are, and vectors.
+type Beside = (Vec<TokenLogprobs>, [Vec<f32>; 2]);
+
+/// Everything at once, beside the requests themselves, which decode meanwhile.
+fn beside(around: &Around, model: &Arc<Model>, requests: &[SequenceRequest]) -> Vec<Beside> {
+    let (engine, mut core) = start(model, around);
+    let decoding: Vec<_> =
+        requests.iter().map(|request| engine.submit(request.clone()).expect("a place")).collect();
+    let mut streams = Vec::new();
+    for request in requests {
+        let SequenceRequest { lane, prompt, .. } = request.clone();
+        let embed = |pooling| {
+            let prompt = prompt.clone();
+            engine.embed(EmbeddingRequest { lane, prompt, pooling }).expect("a place")
+        };
+        let vectors = [Pooling::Mean, Pooling::Last].map(embed);
+        let sampling = SamplingParams { prompt_logprobs: Some(2), ..SamplingParams::default() };
+        let scored = SequenceRequest { max_tokens: 0, sampling, ..request.clone() };
+        streams.push((engine.submit(scored).expect("a place"), vectors));
+    }
+    while core.step() == Turn::Ran {}
+    drop(decoding);
+    let read = streams.iter_mut().map(|(scored, vectors)| {
+        let Some(Event::Prompt(scores)) = scored.blocking_next() else { panic!("no scores") };
+        (scores, vectors.each_mut().map(|stream| stream.blocking_vector().expect("a vector")))
+    });
+    read.collect()
+}
+
+#[test]
+fn scores_and_vectors_are_the_same_whatever_else_runs() {
+    let path = models::path("smollm2-135m-instruct");
+    let model = Arc::new(Model::open(&path).expect("the model opens"));
+    let requests = requests(model.config.vocab_size, SHORT);
+    let expected: Vec<Beside> =
+        requests.iter().flat_map(|one| beside(&ALONE, &model, std::slice::from_ref(one))).collect();
+    for (what, around) in [
+        ("in a batch", Around { max_batch: 24, ..ALONE }),
+        ("in chunks of 7", Around { max_batch: 7, max_step_tokens: 7, ..ALONE }),
+        ("cached, few blocks", Around { max_batch: 8, num_blocks: 9, prefix_cache: true, ..ALONE }),
+    ] {
+        assert!(beside(&around, &model, &requests) == expected, "{what}");
+    }
 }

@@ -3,11 +3,13 @@
 
 use mizan::engine::sampler::uniform;
 use mizan::engine::{
-    Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
-    SequenceRequest, SequenceStream, Stats, SubmitError, Turn,
+    Action, Constraint, EmbeddingRequest, EmbeddingStream, Engine, EngineCore, EngineOptions,
+    Event, FinishReason, Pooling, SampledToken, SamplingParams, SequenceRequest, SequenceStream,
+    Stats, SubmitError, TokenLogprobs, Turn,
 };
 use mizan::model::BLOCK_SIZE;
 
+use super::constrained::Rules;
 use super::fake::{self, VOCAB};
 
 #[test]
@@ -17,8 +19,8 @@ fn every_output_is_the_plain_function_of_its_ids() {
         Simulation::new(seed).run(&mut seen);
     }
     // The simulation is worth something only if it reaches all this.
-    let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops, accepted, rejected } =
-        seen;
+    let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops, .. } = seen;
+    let Seen { accepted, rejected, scored, embedded, .. } = seen;
     for (what, count) in [
         ("preemptions", preemptions),
         ("cached prompts", cached),
@@ -29,6 +31,8 @@ fn every_output_is_the_plain_function_of_its_ids() {
         ("endings by a stop id", stops),
         ("drafted ids accepted", accepted),
         ("drafted ids rejected", rejected),
+        ("scored prompts", scored),
+        ("vectors", embedded),
     ] {
         assert!(count >= 50, "only {count} {what}");
     }
@@ -45,6 +49,8 @@ struct Seen {
     stops: usize,
     accepted: usize,
     rejected: usize,
+    scored: usize,
+    embedded: usize,
 }
 
 struct Simulation {
@@ -53,11 +59,13 @@ struct Simulation {
     engine: Engine,
     core: EngineCore,
     readers: Vec<Reader>,
+    embeddings: Vec<(EmbeddingRequest, EmbeddingStream)>,
 }
 
 struct Reader {
     request: SequenceRequest,
     stream: SequenceStream,
+    scores: Option<Vec<TokenLogprobs>>,
     tokens: Vec<SampledToken>,
     ending: Option<FinishReason>,
     is_slow: bool,
@@ -79,8 +87,9 @@ impl Simulation {
             speculative_rows: draw(0, 2) * draw(2, 20),
             ..fake::options(0)
         };
-        let (engine, core) = fake::by_hand(options);
-        Self { seed, num_random: 1000, engine, core, readers: Vec::new() }
+        let (engine, core) = fake::by_hand_with(options, draw(2, 40));
+        let (readers, embeddings) = (Vec::new(), Vec::new());
+        Self { seed, num_random: 1000, engine, core, readers, embeddings }
     }
 
     /// A number in `[low, high)`.
@@ -94,6 +103,7 @@ impl Simulation {
             match self.draw(0, 60) {
                 0..=14 => self.submit(seen),
                 15 => self.drop_one(),
+                16 | 17 => self.embed(),
                 _ => {}
             }
             self.step(seen);
@@ -118,8 +128,15 @@ impl Simulation {
             let (tokens, ending) = fake::expected(&reader.request);
             assert_eq!(reader.ending, Some(ending), "seed {}, {:?}", self.seed, reader.request);
             assert_eq!(reader.tokens, tokens, "seed {}, {:?}", self.seed, reader.request);
+            reader.check_scores(self.seed);
+            seen.scored += usize::from(reader.scores.is_some());
             seen.cached += usize::from(reader.stream.cached_tokens() > 0);
             seen.stops += usize::from(ending == FinishReason::Stop);
+        }
+        for (request, stream) in &mut self.embeddings {
+            let expected = fake::expected_vector(request);
+            assert_eq!(stream.blocking_vector(), Ok(expected), "seed {}, {request:?}", self.seed);
+            seen.embedded += 1;
         }
         let Stats { blocks, drafted_tokens, accepted_tokens, .. } = self.engine.stats();
         seen.accepted += accepted_tokens as usize;
@@ -143,9 +160,8 @@ impl Simulation {
         turn
     }
 
-    fn submit(&mut self, seen: &mut Seen) {
-        let max_len = self.engine.max_sequence_len();
-        let prompt_len = self.draw(1, max_len);
+    fn draw_prompt(&mut self) -> Vec<u32> {
+        let prompt_len = self.draw(1, self.engine.max_sequence_len());
         // Few families of prompts, so that many start alike and part somewhere.
         let family = self.draw(0, 3) as u32;
         let mut prompt = fake::prompt(family, prompt_len);
@@ -153,19 +169,39 @@ impl Simulation {
         for id in prompt.iter_mut().skip(parting) {
             *id = (*id + 1) % 50;
         }
+        prompt
+    }
+
+    /// One in five is dropped before its vector is there, perhaps.
+    fn embed(&mut self) {
+        let prompt = self.draw_prompt();
+        let pooling = [Pooling::Mean, Pooling::First, Pooling::Last][self.draw(0, 3)];
+        let request = EmbeddingRequest { lane: self.draw(0, 3) as u64, prompt, pooling };
+        let Ok(stream) = self.engine.embed(request.clone()) else { return };
+        self.embeddings.push((request, stream));
+        if self.draw(0, 5) == 0 {
+            let index = self.draw(0, self.embeddings.len());
+            self.embeddings.swap_remove(index);
+        }
+    }
+
+    fn submit(&mut self, seen: &mut Seen) {
+        let prompt = self.draw_prompt();
+        let max_more = self.engine.max_sequence_len() - prompt.len();
         let has_stops = self.draw(0, 2) == 0;
         let request = SequenceRequest {
             lane: self.draw(0, 3) as u64,
-            max_tokens: self.draw(1, 200).min(max_len - prompt_len),
+            max_tokens: self.draw(1, 200).min(max_more),
             stop_ids: if has_stops { [3, 17].into() } else { [].into() },
             sampling: self.draw_repeats(),
+            constraint: self.draw_constraint(),
             prompt,
         };
         match self.engine.submit(request.clone()) {
             Ok(stream) => {
                 let is_slow = self.draw(0, 2) == 0;
-                let tokens = Vec::new();
-                self.readers.push(Reader { request, stream, tokens, ending: None, is_slow });
+                let (scores, tokens, ending) = (None, Vec::new(), None);
+                self.readers.push(Reader { request, stream, scores, tokens, ending, is_slow });
             }
             Err(SubmitError::QueueFull { .. }) => seen.refused += 1,
             Err(error) => panic!("{error}"),
@@ -174,7 +210,10 @@ impl Simulation {
 
     /// Every other request says only a few ids, so that drafts are right, half right and wrong.
     fn draw_repeats(&mut self) -> SamplingParams {
-        let sampling = self.draw_sampling();
+        let mut sampling = self.draw_sampling();
+        if self.draw(0, 5) == 0 {
+            sampling.prompt_logprobs = Some(self.draw(0, 3));
+        }
         if self.draw(0, 2) == 0 {
             return sampling;
         }
@@ -208,6 +247,21 @@ impl Simulation {
         }
     }
 
+    /// A third has rules: few ids or many, an end soon, late or never.
+    fn draw_constraint(&mut self) -> Option<Box<dyn Constraint>> {
+        if self.draw(0, 3) > 0 {
+            return None;
+        }
+        let (min, tells_end) = (self.draw(0, 60), self.draw(0, 2) == 0);
+        let max = min + self.draw(0, 60);
+        let few = self.draw(0, 50) as u32;
+        let rules = match self.draw(0, 2) {
+            0 => Rules::among(&[few, few + 1]),
+            _ => Rules { divisor: self.draw(1, 8) as u32, ..Rules::any() },
+        };
+        Rules { min, max, tells_end, ..rules }.boxed()
+    }
+
     /// Drops a stream; what it had yielded must be right too.
     fn drop_one(&mut self) {
         if self.readers.is_empty() {
@@ -217,13 +271,25 @@ impl Simulation {
         let reader = self.readers.swap_remove(index);
         let (tokens, _) = fake::expected(&reader.request);
         assert_eq!(reader.tokens, tokens[..reader.tokens.len()], "seed {}", self.seed);
+        if reader.scores.is_some() || !reader.tokens.is_empty() {
+            reader.check_scores(self.seed);
+        }
     }
 }
 
 impl Reader {
+    fn check_scores(&self, seed: u64) {
+        let Self { request, scores, .. } = self;
+        let num_top = request.sampling.prompt_logprobs;
+        let expected = num_top.map(|top| fake::expected_scores(&request.prompt, top));
+        assert_eq!(*scores, expected, "seed {seed}, {request:?}");
+    }
+
     fn read(&mut self, most: usize) {
         for _ in 0..most {
             match self.stream.try_next() {
+                Some(Event::Prompt(scores)) => self.scores = Some(scores),
+                Some(Event::Vector(vector)) => panic!("nobody asked for {vector:?}"),
                 Some(Event::Token(token)) => self.tokens.push(token),
                 Some(Event::Finished(reason)) => self.ending = Some(reason),
                 None => break,

@@ -23,6 +23,7 @@ fn run_alone(
         while let Some(event) = stream.try_next() {
             match event {
                 Event::Token(token) => tokens.push(token),
+                Event::Prompt(_) | Event::Vector(_) => panic!("nobody asked for {event:?}"),
                 Event::Finished(reason) => ending = Some(reason),
             }
         }

@@ -5,6 +5,7 @@ use mizan::model::{BatchSequence, DecoderShape, ForwardBatch};
 const SHAPE: DecoderShape = DecoderShape {
     num_layers: 2,
     vocab_size: 100,
+    hidden_size: 8,
     num_blocks: 8,
     max_tokens: 24,
     max_outputs: 4,
@@ -54,6 +55,15 @@ fn faults() {
     check(|batch| batch.outputs = vec![0, 1, 2, 3, 4], "5 outputs, at most 4");
     check(|batch| batch.outputs = vec![2, 2], "outputs [2, 2] of 21 rows");
     check(|batch| batch.outputs = vec![21], "outputs [21] of 21 rows");
+    check(|batch| batch.hidden = vec![20], "hidden states [20] of rows 21 to 21");
+    check(
+        |batch| {
+            batch.outputs.pop();
+            batch.hidden = vec![19]
+        },
+        "[19] of rows 20 to 21",
+    );
+    check(|batch| batch.hidden = vec![21], "hidden states [21] of rows 21 to 21");
     check(|batch| batch.sequences.truncate(1), "sequences cover 20 of 21 rows");
     check(|batch| batch.sequences.swap(0, 1), "sequence 0 starts at 20");
     check(|batch| batch.sequences[1].rows = 20..20, "sequence 1: rows 20..20");

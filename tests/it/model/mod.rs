@@ -5,6 +5,7 @@ mod batch;
 mod config;
 mod damage;
 mod families;
+mod pooling;
 mod real;
 mod storage_types;
 
@@ -14,6 +15,8 @@ use mizan::model::executor::cpu::CpuExecutor;
 use mizan::model::executor::reference::ReferenceExecutor;
 use mizan::model::verify::logits_of_each_position;
 use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, Executor, ExecutorLimits, Model};
+
+use crate::support::tiny_models::TinyModel;
 
 /// Limits for one sequence of `context` tokens, in steps of `step`.
 fn limits(context: usize, step: usize) -> ExecutorLimits {
@@ -39,4 +42,12 @@ fn reference_logits(model: &Arc<Model>, tokens: &[u32], step: usize) -> Vec<f32>
     let executor = ReferenceExecutor::new(Arc::clone(model), limits).expect("enough memory");
     let mut decoder = decoder(model, Box::new(executor), &limits);
     logits_of_each_position(&mut decoder, tokens).expect("sound batches")
+}
+
+/// The reference executor's logits of a few tokens, of a model as a folder.
+fn logits_of(tiny: &TinyModel) -> Vec<f32> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    tiny.write_folder(folder.path(), 1);
+    let model = Arc::new(Model::open(folder.path()).expect("sound"));
+    reference_logits(&model, &[1, 5, 2, 7], 4)
 }

@@ -10,18 +10,21 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use mizan::engine::{Engine, EngineOptions};
 use mizan::model::executor::Executor;
-use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, ForwardBatch, ModelError};
+use mizan::model::{BLOCK_SIZE, Decoder, DecoderShape, ForwardBatch, ModelError, Outputs};
 use mizan::text::{ChatTemplate, TokenType, Tokenizer, Vocabulary};
 
 use super::weightless::{slot, steps_of_weights};
 
 const CONTROLS: [&str; 5] = ["<|im_end|>", "<|assistant|>", "<|user|>", "<|system|>", "<|hidden|>"];
-const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
+pub(crate) const TEMPLATE: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
     {% elif m.role == 'system' %}<|system|>{% else %}<|user|>{% endif %}{{ m.content }}\
     {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
 /// A script's token that is sampled and has no text.
 pub(crate) const HIDDEN: &[u8] = b"<|hidden|>";
+
+/// Values of a hidden state: 1, a token's id, its position, and id times (position + 1).
+pub(crate) const HIDDEN_SIZE: usize = 4;
 
 /// Bounds of the scripted model's engine.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,7 @@ impl Control {
 }
 
 impl Scripted {
-    pub(crate) fn start(script: &[&[u8]], bounds: Bounds) -> Self {
+    pub(crate) fn start(script: &[&[u8]], bounds: Bounds, template: &str) -> Self {
         let vocabulary = vocabulary(script);
         let id = |text: &str| vocabulary.tokens.iter().position(|t| t == text).unwrap() as u32;
         let model = Speaker {
@@ -95,6 +98,7 @@ impl Scripted {
             vocab_size: vocabulary.tokens.len(),
             slots: vec![0; num_blocks(bounds) * BLOCK_SIZE],
             logits: Vec::new(),
+            hidden: Vec::new(),
             control: Arc::new(Control {
                 allowed: Mutex::new(usize::MAX),
                 changed: Condvar::new(),
@@ -106,6 +110,7 @@ impl Scripted {
         let shape = DecoderShape {
             num_layers: 1,
             vocab_size: model.vocab_size,
+            hidden_size: HIDDEN_SIZE,
             num_blocks: num_blocks(bounds),
             max_tokens: 256,
             max_outputs: 64,
@@ -122,7 +127,7 @@ impl Scripted {
         };
         let engine = Engine::start(Decoder::new(Box::new(model), shape), options).unwrap();
         let tokenizer = Arc::new(Tokenizer::from_vocabulary(vocabulary).unwrap());
-        let chat_template = ChatTemplate::compile(TEMPLATE, &tokenizer).unwrap();
+        let chat_template = ChatTemplate::compile(template, &tokenizer).unwrap();
         Self { engine, tokenizer, chat_template, control }
     }
 }
@@ -180,6 +185,7 @@ struct Speaker {
     /// The id that each KV slot stands for.
     slots: Vec<u32>,
     logits: Vec<f32>,
+    hidden: Vec<f32>,
     control: Arc<Control>,
 }
 
@@ -223,7 +229,7 @@ impl Executor for Speaker {
 
     steps_of_weights!();
 
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
         self.logits.clear();
         for row in &batch.outputs {
             let next = self.next(batch, *row)?;
@@ -232,6 +238,15 @@ impl Executor for Speaker {
             // Certain at any temperature that requests may ask for.
             self.logits[start + next as usize] = 1_000.0;
         }
-        Ok(&self.logits)
+        self.hidden.clear();
+        if !batch.hidden.is_empty() {
+            // A model that may say nothing yet gives no vectors either.
+            self.control.wait_for(0);
+        }
+        for row in batch.hidden.iter().map(|row| *row as usize) {
+            let (token, position) = (batch.tokens[row] as f32, batch.positions[row] as f32);
+            self.hidden.extend([1.0, token, position, token * (position + 1.0)]);
+        }
+        Ok(Outputs { logits: &self.logits, hidden: &self.hidden })
     }
 }

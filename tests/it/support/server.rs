@@ -14,18 +14,21 @@ use http_body_util::BodyExt;
 use mizan::api::{self, AppState};
 use mizan::catalog::Catalog;
 use mizan::config::{Config, ServeFlags, StoreFlags};
+use mizan::engine::Pooling;
+use mizan::grammar::Environment;
 use mizan::ledger::{
     AccountId, Clock, Credits, GenerationRecord, KeyLimit, Ledger, LedgerOptions, NewKey,
     NewKeyRequest, Scopes, SystemClock,
 };
 use mizan::payments::PaymentProvider;
-use mizan::registry::{LoadedModel, Registry};
+use mizan::registry::{Embedding, LoadedModel, Registry};
+use mizan::responses::Responses;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::scripted::{Bounds, Control, Scripted};
+use super::scripted::{Bounds, Control, HIDDEN_SIZE, Scripted, TEMPLATE};
 
 /// Costs 1 credit a token.
 pub(crate) const STANDARD: &str = "scripted";
@@ -54,6 +57,7 @@ sources = [{ path = "none.gguf" }]
 [[models]]
 id = "scripted-premium"
 tier = "premium"
+min_dimensions = 2
 sources = [{ path = "none.gguf" }]
 [[models]]
 id = "elsewhere"
@@ -65,9 +69,13 @@ sources = [{ path = "none.gguf" }]
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) script: Vec<&'static [u8]>,
+    /// What the models' prompts are written with.
+    pub(crate) template: &'static str,
     pub(crate) credits: i64,
     pub(crate) bounds: Bounds,
     pub(crate) key_limit: Option<i64>,
+    /// Whether the models make vectors of texts.
+    pub(crate) embeds: bool,
     /// What the account's key may do.
     pub(crate) scopes: Scopes,
     /// Ways to pay.
@@ -83,9 +91,11 @@ impl Setup {
     pub(crate) fn saying(script: &[&'static str]) -> Self {
         Self {
             script: script.iter().map(|token| token.as_bytes()).collect(),
+            template: TEMPLATE,
             credits: 5_000,
             bounds: Bounds::default(),
             key_limit: None,
+            embeds: true,
             scopes: NewKeyRequest::DEFAULT_SCOPES,
             providers: Vec::new(),
             settings: "",
@@ -162,23 +172,38 @@ impl Server {
 
         let mut controls = Vec::new();
         let models = [STANDARD, PREMIUM].map(|id| {
-            let scripted = Scripted::start(&setup.script, setup.bounds);
+            let scripted = Scripted::start(&setup.script, setup.bounds, setup.template);
             controls.push(scripted.control);
             let entry = config.model(id).unwrap().clone();
+            let embedding = Embedding {
+                pooling: Pooling::Last,
+                size: HIDDEN_SIZE,
+                min_dimensions: entry.min_dimensions,
+            };
             LoadedModel {
                 tier: config.catalog.tier_of(&entry),
                 entry,
                 digest: [0xab; 32],
                 engine: scripted.engine,
+                grammar: Environment::new(
+                    scripted.tokenizer.clone(),
+                    scripted.tokenizer.vocab_size(),
+                ),
                 tokenizer: scripted.tokenizer,
                 chat_template: Some(scripted.chat_template),
+                embedding: if setup.embeds { Ok(embedding) } else { Err("it ranks texts".into()) },
                 context_length: setup.bounds.context,
                 memory: 0,
                 loaded_at: 0,
             }
         });
         let registry = Arc::new(Registry::with_loaded(Arc::clone(&config), models.into()));
-        let state = AppState::new(config, registry, ledger.clone(), clock.clone());
+        let responses = config.retain_responses.map(|retain| {
+            let path = config.responses_path();
+            Responses::open(&path, retain).unwrap()
+        });
+        let state = AppState::new(config, registry, ledger.clone(), clock.clone())
+            .with_responses(responses);
         Self {
             router: api::router(state.clone()),
             state,
@@ -298,6 +323,12 @@ impl Server {
     pub(crate) fn text_column(&self, sql: &str) -> String {
         let books = Connection::open(self.folder.path().join("ledger.db")).unwrap();
         books.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// How many responses are kept.
+    pub(crate) fn rows_kept(&self) -> i64 {
+        let kept = Connection::open(self.folder.path().join("responses.db")).unwrap();
+        kept.query_row("SELECT count(*) FROM response", [], |row| row.get(0)).unwrap()
     }
 
     /// The ids of all meters, in order of opening.

@@ -152,6 +152,18 @@ fn a_prompt_begins_with_one_bos_where_the_vocabulary_wants_it() {
 }
 
 #[test]
+fn a_text_to_embed_ends_with_eos_where_the_vocabulary_wants_it() {
+    for (add_eos, expected) in [(None, None), (Some(false), None), (Some(true), Some(1))] {
+        let mut vocabulary = super::vocabulary("gemma-3-270m");
+        vocabulary.add_eos = add_eos;
+        let tokenizer = mizan::text::Tokenizer::from_vocabulary(vocabulary).unwrap();
+        assert_eq!(tokenizer.eos_suffix(), expected);
+        // What is to be continued never ends so.
+        assert_ne!(tokenizer.encode_prompt(&[Segment::Template("hi".into())]).last(), Some(&1));
+    }
+}
+
+#[test]
 fn turns_end_at_the_known_tokens() {
     for (model, expected) in [
         ("smollm2-135m-instruct", &["<|endoftext|>", "<|im_end|>", "<reponame>"][..]),

@@ -105,3 +105,39 @@ fn what_is_not_understood_is_refused_by_name() {
     let error = Tokenizer::from_tokenizer_json(b"{", None).unwrap_err();
     assert!(matches!(error, TokenizerError::InvalidJson { .. }), "{error}");
 }
+
+/// Embedding models end a text with a token of their post-processor, or with EOS as settings say.
+#[test]
+fn a_text_to_embed_ends_as_the_files_say() {
+    let check = |post_processor: Value, settings: Value, expected: Option<u32>| {
+        let file = json!({
+            "added_tokens": [
+                { "id": 0, "content": "<|end|>", "special": true },
+                { "id": 1, "content": "<|pool|>", "special": true },
+            ],
+            "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false },
+            "post_processor": post_processor,
+            "model": { "type": "BPE", "vocab": { "a": 2 }, "merges": [] },
+        });
+        let settings = settings.to_string();
+        let file = file.to_string();
+        let tokenizer =
+            Tokenizer::from_tokenizer_json(file.as_bytes(), Some(settings.as_bytes())).unwrap();
+        assert_eq!(tokenizer.eos_suffix(), expected, "{post_processor} {settings}");
+        assert_eq!(tokenizer.encode("a", Specials::Plain), [2]);
+    };
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let pool = json!({ "SpecialToken": { "id": "<|pool|>", "type_id": 0 } });
+    let template = json!({ "type": "TemplateProcessing", "single": [text, pool] });
+    let eos = json!({ "eos_token": "<|end|>" });
+    check(Value::Null, eos.clone(), None);
+    check(template.clone(), eos.clone(), Some(1));
+    let byte_level = json!({ "type": "ByteLevel" });
+    let both = json!({ "type": "Sequence", "processors": [byte_level, template] });
+    check(both, eos.clone(), Some(1));
+    // What comes first is a BOS.
+    check(json!({ "type": "TemplateProcessing", "single": [pool, text] }), eos, None);
+    let adds = |adds: bool| json!({ "eos_token": "<|end|>", "add_eos_token": adds });
+    check(Value::Null, adds(true), Some(0));
+    check(Value::Null, adds(false), None);
+}

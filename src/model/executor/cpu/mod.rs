@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use kernels::cpu::{
     Activations, AddProduct, Attention, AttentionScratch, AttentionSequence, BLOCK_POSITIONS, Cpu,
-    GateActivation, GateUp, Isa, KvCache, KvShape, Logits, Normed, ProjectHeads,
+    GateActivation, GateUp, Isa, KvCache, KvShape, Logits, Normed, ProjectHeads, rms_norm_in_place,
 };
 use kernels::reference::RopePairs;
 
 pub use self::weights::weight_bytes;
 use self::weights::{Embedding, LayerWeights, PackedWeights};
-use super::{Executor, ExecutorLimits};
+use super::{Executor, ExecutorLimits, Outputs};
 use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
 use crate::model::config::{Activation, ModelConfig, RopeStyle};
 use crate::model::error::ModelError;
@@ -32,9 +32,11 @@ pub struct CpuExecutor {
     cache: KvCache,
     activations: Activations,
     attention: AttentionScratch,
-    /// The batch's sequences as kernels take them; in the last layer, one for each output row.
+    /// The batch's sequences as kernels take them; in the last layer, one for each run of rows
+    /// whose outputs are wanted.
     sequences: Vec<AttentionSequence>,
-    /// Rows that the present step computes: from the last layer's attention on, the outputs only.
+    /// Rows that the present step computes: from the last layer's attention on, those whose outputs
+    /// are wanted.
     rows: usize,
     rotations: Vec<Rotation>, // One for each of the model's ropes.
     hidden: Vec<f32>,         // [rows, hidden_size]
@@ -119,14 +121,16 @@ impl CpuExecutor {
         .run(&mut self.cpu);
     }
 
-    /// From here on only the rows whose logits are wanted: moves them to the front.
+    /// From here on only the rows whose outputs are wanted: moves them to the front, those of
+    /// `batch.outputs` first.
     fn keep_outputs(&mut self, batch: &ForwardBatch) {
         let (hidden, q) = (self.config.hidden_size, self.config.q_size());
-        for (to, from) in batch.outputs.iter().map(|row| *row as usize).enumerate() {
+        // Ascending, so no row is overwritten that is still to be moved.
+        for (to, from) in wanted(batch).enumerate() {
             self.hidden.copy_within(from * hidden..(from + 1) * hidden, to * hidden);
             self.attended.copy_within(from * q..(from + 1) * q, to * q);
         }
-        self.rows = batch.outputs.len();
+        self.rows = batch.outputs.len() + batch.hidden.len();
     }
 }
 
@@ -194,8 +198,7 @@ impl Executor for CpuExecutor {
 
     fn attention(&mut self, index: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
         let is_last = index + 1 == self.config.num_layers;
-        let outputs = is_last.then_some(&batch.outputs[..]);
-        list_sequences(batch, outputs, &mut self.sequences);
+        list_sequences(batch, is_last, &mut self.sequences);
         let values = batch.num_tokens() * self.config.q_size();
         Attention {
             queries: &self.queries[..values],
@@ -249,12 +252,16 @@ impl Executor for CpuExecutor {
         Ok(())
     }
 
-    fn logits(&mut self, batch: &ForwardBatch) -> Result<&[f32], ModelError> {
-        let (config, rows) = (&self.config, self.rows);
-        let len = batch.outputs.len() * config.vocab_size;
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        let (config, rows) = (&self.config, batch.outputs.len());
+        let (hidden, len) = (config.hidden_size, rows * config.vocab_size);
+        let (of_logits, of_hidden) = self.hidden[..self.rows * hidden].split_at_mut(rows * hidden);
+        for row in of_hidden.chunks_exact_mut(hidden) {
+            rms_norm_in_place(self.cpu.isa(), row, &self.weights.output_norm, config.norm_eps);
+        }
         Logits {
             input: Normed {
-                hidden: &self.hidden[..rows * config.hidden_size],
+                hidden: of_logits,
                 weight: &self.weights.output_norm,
                 eps: config.norm_eps,
             },
@@ -265,30 +272,39 @@ impl Executor for CpuExecutor {
             out: &mut self.logits[..len],
         }
         .run(&mut self.cpu);
-        Ok(&self.logits[..len])
+        Ok(Outputs { logits: &self.logits[..len], hidden: of_hidden })
     }
 }
 
-/// The batch's sequences, or each output row as a sequence of its own.
+/// The rows whose outputs are wanted, ascending.
+fn wanted(batch: &ForwardBatch) -> impl Iterator<Item = usize> {
+    batch.outputs.iter().chain(&batch.hidden).map(|row| *row as usize)
+}
+
+/// The batch's sequences; or of each, the runs of rows whose outputs are wanted.
 fn list_sequences(
     batch: &ForwardBatch,
-    outputs: Option<&[u32]>,
+    is_wanted_only: bool,
     sequences: &mut Vec<AttentionSequence>,
 ) {
     sequences.clear();
-    let mut outputs = outputs.map(|outputs| outputs.iter().map(|row| *row as usize).peekable());
+    let mut wanted = wanted(batch).peekable();
     for sequence in &batch.sequences {
         let rows = sequence.rows.start as usize..sequence.rows.end as usize;
         let blocks = sequence.blocks.start as usize..sequence.blocks.end as usize;
-        let Some(outputs) = &mut outputs else {
+        if !is_wanted_only {
             let context_len = sequence.context_len as usize;
             sequences.push(AttentionSequence { rows, blocks, context_len });
             continue;
-        };
-        while let Some(row) = outputs.next_if(|row| rows.contains(row)) {
-            let context_len = batch.positions[row] as usize + 1;
+        }
+        while let Some(first) = wanted.next_if(|row| rows.contains(row)) {
+            let mut end = first + 1;
+            while end < rows.end && wanted.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            let context_len = batch.positions[end - 1] as usize + 1;
             let blocks = blocks.clone();
-            sequences.push(AttentionSequence { rows: row..row + 1, blocks, context_len });
+            sequences.push(AttentionSequence { rows: first..end, blocks, context_len });
         }
     }
 }

@@ -238,3 +238,30 @@ async fn bodies_that_are_no_callbacks_do_no_harm() {
     }
     shop.assert_balance(0);
 }
+
+#[tokio::test]
+async fn forged_callbacks_are_refused_while_the_provider_keeps_the_real_ones_waiting() {
+    let shop = Shop::open();
+    let order = shop.order("tap").await;
+    let id = shop.theirs(&order);
+    shop.provider.approve(&id);
+    let slow_fetch = Duration::from_secs(3);
+    shop.provider.faults(Faults { slow_fetch, ..Faults::default() });
+    let before = shop.provider.calls().fetch;
+    let real = || shop.call_back("tap", &id);
+    // As many as are asked about at once.
+    let waiting =
+        async { tokio::join!(real(), real(), real(), real(), real(), real(), real(), real()) };
+    tokio::pin!(waiting);
+    while shop.provider.calls().fetch < before + 8 {
+        tokio::select! {
+            _ = &mut waiting => panic!("the provider is too fast for this test"),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+    }
+    shop.provider.faults(Faults { slow_fetch, signature: Signature::Bad, ..Faults::default() });
+    tokio::select! {
+        _ = &mut waiting => panic!("a forged callback waits for the provider"),
+        answer = real() => assert_eq!(answer.status, 400),
+    }
+}

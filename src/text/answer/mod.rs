@@ -5,9 +5,12 @@
 //! tokens.
 //! Never knows: credits, HTTP, how a route writes these parts.
 
-use std::sync::Arc;
+mod format;
+mod parser;
+mod stream;
 
-use super::{Piece, StreamState, TextStream, Tokenizer};
+pub use self::format::{AnswerFormat, AnswerRules, Opening, REASONING, REASONING_END};
+pub use self::stream::{AnswerState, AnswerStream};
 
 /// A part of an answer, or a piece of one: pieces of the same kind that follow each other are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,44 +45,38 @@ pub struct AnswerPiece {
     pub ids: Vec<u32>,
 }
 
+impl AnswerPart {
+    /// Takes in `next` if it is more of the same, or gives it back.
+    pub fn join(&mut self, next: Self) -> Option<Self> {
+        use AnswerPart::{Content, Reasoning, ToolArguments};
+        match (self, next) {
+            (Content(text), Content(more)) | (Reasoning(text), Reasoning(more)) => {
+                text.push_str(&more);
+            }
+            (ToolArguments { index, json }, ToolArguments { index: of, json: more })
+                if *index == of =>
+            {
+                json.push_str(&more);
+            }
+            (_, next) => return Some(next),
+        }
+        None
+    }
+}
+
 impl AnswerPiece {
+    /// Adds a part, to the last one if it goes on.
+    pub(crate) fn push(&mut self, part: AnswerPart) {
+        let next = match self.parts.last_mut() {
+            Some(last) => last.join(part),
+            None => Some(part),
+        };
+        self.parts.extend(next);
+    }
+
     /// Whether its tokens are reasoning.
     pub fn is_reasoning(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, AnswerPart::Reasoning(_)))
-    }
-}
-
-/// The parts of one choice, as its tokens come.
-#[derive(Debug)]
-pub struct AnswerStream {
-    text: TextStream,
-    pieces: Vec<Piece>,
-}
-
-impl AnswerStream {
-    /// A stream that ends before the first of `stop`, as [`TextStream::new`] does.
-    pub fn new(tokenizer: Arc<Tokenizer>, stop: Vec<String>) -> Self {
-        Self { text: TextStream::new(tokenizer, stop), pieces: Vec::new() }
-    }
-
-    /// Takes the next token and appends the pieces that may go out now.
-    pub fn push(&mut self, id: u32, out: &mut Vec<AnswerPiece>) -> StreamState {
-        let state = self.text.push(id, &mut self.pieces);
-        self.pass_on(out);
-        state
-    }
-
-    /// Gives out what was held, when the sequence has ended otherwise than by a stop string.
-    pub fn finish(&mut self, out: &mut Vec<AnswerPiece>) {
-        self.text.finish(&mut self.pieces);
-        self.pass_on(out);
-    }
-
-    fn pass_on(&mut self, out: &mut Vec<AnswerPiece>) {
-        out.extend(self.pieces.drain(..).map(|Piece { text, ids }| AnswerPiece {
-            parts: vec![AnswerPart::Content(text)],
-            ids,
-        }));
     }
 }
 
@@ -128,3 +125,6 @@ impl<'a> FromIterator<&'a AnswerPart> for Turn {
         turn
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! What is read and written, without a server.
+
+mod prompts;
+mod writing;
