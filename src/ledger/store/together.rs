@@ -219,7 +219,9 @@ fn bill<'a>(
         if !remembered.recall(context.conn, charge.meter)? {
             return Ok(None);
         }
-        let Some(()) = bill.add(remembered, charge) else { return Ok(None) };
+        if bill.add(remembered, charge).is_none() {
+            return Ok(None);
+        }
     }
     let is_plain = bill.accounts.iter().all(|(id, cost)| {
         remembered.accounts.get(id).is_some_and(|account| account.pays_quietly(*cost))

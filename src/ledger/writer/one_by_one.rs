@@ -79,8 +79,8 @@ fn path(folder: &tempfile::TempDir) -> std::path::PathBuf {
     folder.path().join("ledger.db")
 }
 
-/// Charges of one batch.
-type Asked = Vec<(usize, u32, Vec<Vec<u32>>)>;
+/// A charge: on which meter, of which choice, of which groups.
+type Asked = (usize, u32, Vec<Vec<u32>>);
 
 impl Books {
     fn open_meter(&mut self, key: usize, rate: i64) {
@@ -102,15 +102,15 @@ impl Books {
         let _ = self.ledger.open_meter_as(meter, request).wait();
     }
 
-    fn charge(&self, asked: &Asked) -> Vec<Reply<Result<Charged, ChargeError>>> {
-        let charge = |(meter, choice, groups): &(usize, u32, Vec<Vec<u32>>)| {
+    fn charge(&self, asked: &[Asked]) -> Vec<Reply<Result<Charged, ChargeError>>> {
+        let charge = |(meter, choice, groups): &Asked| {
             self.ledger.charge(self.meters[*meter], *choice, groups.clone())
         };
         asked.iter().map(charge).collect()
     }
 
     /// All in one batch, now and then with a command between them that changes nothing.
-    fn charge_at_once(&self, asked: &Asked) -> Vec<Result<Charged, ChargeError>> {
+    fn charge_at_once(&self, asked: &[Asked]) -> Vec<Result<Charged, ChargeError>> {
         let (release, held) = channel::<()>();
         let (entered, ready) = channel();
         let hold: Reply<Result<(), Unavailable>> =
@@ -121,9 +121,9 @@ impl Books {
             });
         ready.recv().unwrap();
         let (first, last) = asked.split_at(asked.len() / 2);
-        let mut replies = self.charge(&first.to_vec());
-        let between = (asked.len() % 3 == 0).then(|| self.ledger.purge_ids(0));
-        replies.extend(self.charge(&last.to_vec()));
+        let mut replies = self.charge(first);
+        let between = asked.len().is_multiple_of(3).then(|| self.ledger.purge_ids(0));
+        replies.extend(self.charge(last));
         release.send(()).unwrap();
         hold.wait().unwrap();
         if let Some(between) = between {
@@ -132,8 +132,8 @@ impl Books {
         replies.into_iter().map(Reply::wait).collect()
     }
 
-    fn charge_in_turn(&self, asked: &Asked) -> Vec<Result<Charged, ChargeError>> {
-        let one = |charge| self.charge(&vec![charge]).remove(0).wait();
+    fn charge_in_turn(&self, asked: &[Asked]) -> Vec<Result<Charged, ChargeError>> {
+        let one = |charge| self.charge(&[charge]).remove(0).wait();
         // A command that may change anything makes the writer forget what it remembers.
         let forget = || self.ledger.set_plan(self.accounts[0], "default", "test").wait().unwrap();
         asked
@@ -197,7 +197,7 @@ fn charges_that_come_together_are_as_if_they_came_one_by_one() {
                 (meter, random.below(2) as u32, vec![vec![7; size]; random.below(4) as usize])
             };
             for _ in 0..3 {
-                let asked: Asked = (0..1 + meters % 11).map(|_| charge()).collect();
+                let asked: Vec<Asked> = (0..1 + meters % 11).map(|_| charge()).collect();
                 let answers = together.charge_at_once(&asked);
                 assert_eq!(answers, alone.charge_in_turn(&asked), "seed {seed}: {asked:?}");
             }
@@ -228,11 +228,11 @@ fn a_row_that_is_not_as_remembered_is_read_again() {
         let mut books = books();
         books.open_meter(0, 1);
         let one = || (0, 0, vec![vec![7]]);
-        for answer in books.charge_at_once(&vec![one(), one(), one()]) {
+        for answer in books.charge_at_once(&[one(), one(), one()]) {
             answer.unwrap();
         }
         Connection::open(path(&books.folder)).unwrap().execute_batch(change).unwrap();
-        let answers = books.charge_at_once(&(0..9).map(|_| one()).collect());
+        let answers = books.charge_at_once(&[(); 9].map(|()| one()));
         let paid = answers.iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(paid, affordable, "{change}: {answers:?}");
     }
