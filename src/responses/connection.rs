@@ -50,15 +50,18 @@ pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Gives the place of removed rows back, in the file and in its log.
-pub(super) fn shrink(writer: &Connection) -> Result<(), StoreError> {
+/// Gives some of the place of removed rows back, in the file and in its log; true if there is more.
+pub(super) fn shrink_in_part(writer: &Connection) -> Result<bool, StoreError> {
+    let free = || writer.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+    let before = free()?;
     // Each step of the statement gives back one page.
-    let mut vacuum = writer.prepare("PRAGMA incremental_vacuum")?;
+    let mut vacuum = writer.prepare("PRAGMA incremental_vacuum(2000)")?;
     let mut steps = vacuum.query([])?;
     while steps.next()?.is_some() {}
     drop(steps);
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    Ok(())
+    let after = free()?;
+    Ok(0 < after && after < before)
 }
 
 /// Removes the file and all that is in it; nothing may have it open.

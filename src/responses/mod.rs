@@ -196,7 +196,8 @@ impl Responses {
     pub fn remove_expired(&self, now_ms: i64) -> Result<usize, StoreError> {
         let removed = self.remove_in_parts("created_ms <= ?1", self.oldest_ms(now_ms))?;
         if removed > 0 {
-            connection::shrink(&self.writer())?;
+            // Others may write in between.
+            while connection::shrink_in_part(&self.writer())? {}
         }
         Ok(removed)
     }

@@ -21,13 +21,13 @@ mod vocabulary;
 
 pub use answer::{
     AnswerFormat, AnswerPart, AnswerPiece, AnswerRules, AnswerState, AnswerStream, Opening,
-    ToolCall, Turn,
+    REASONING, REASONING_END, ToolCall, Turn,
 };
 pub use chat_template::{ChatMessage, ChatTemplate, TemplateError, TemplateOptions};
 pub use error::TokenizerError;
 pub use text_stream::{Piece, StreamState, TextStream};
 pub use tokenizer::{Specials, Tokenizer};
-pub use tool_calls::{OfferedTool, ToolOffer, ToolSyntax};
+pub use tool_calls::{CallShape, OfferedTool, ToolOffer, ToolSyntax};
 pub use vocabulary::{TokenType, Vocabulary};
 
 /// Vocabularies have some 10^5 entries, and each text looks up every pair of its characters.

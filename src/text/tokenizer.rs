@@ -282,6 +282,12 @@ impl Tokenizer {
         self.types.get(id as usize) == Some(&TokenType::Control)
     }
 
+    /// The control token that is spelled so.
+    pub fn control_id(&self, spelling: &str) -> Option<u32> {
+        let found = self.specials.controls().find(|token| token.text == spelling)?;
+        Some(found.id).filter(|id| self.is_control(*id))
+    }
+
     /// The ids that end an answer, ascending. None of them is an output token.
     pub fn end_of_turn(&self) -> &[u32] {
         &self.end_of_turn

@@ -507,8 +507,8 @@ fn every_server_setting_is_read() {
         "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), \
          public_url: Some(SecureOrigin(\"https://pay.example\")), data: Some(\"/srv\"), models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
          max_step_tokens: Some(16), kv_memory: Some(1GiB), model_memory: Some(16GiB), \
-         model_wait_secs: Some(10), prefix_cache: Some(false), speculation: Some(Off), queue: Some(5), \
-         max_body: Some(1000000 bytes), \
+         model_wait_secs: Some(10), prefix_cache: Some(false), speculation: Some(Off), \
+         queue: Some(5), max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          first_token_secs: Some(11), request_secs: Some(12), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \

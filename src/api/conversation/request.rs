@@ -12,6 +12,7 @@ use super::super::generation::{self, GenerationRequest, Started};
 use super::super::limits::Admission;
 use super::super::openai::{require_a_token, require_places, require_room};
 use super::super::sampling::SamplingFields;
+use super::calls::CallGrammar;
 use super::tools::ToolUse;
 use crate::registry::LoadedModel;
 use crate::text::{AnswerRules, ChatMessage, ChatTemplate, Opening, Segment, TemplateOptions};
@@ -71,13 +72,17 @@ pub(in super::super) async fn start(
     require_a_token(&model, request.max_credits)?;
     let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
     let field = request.prompt.field;
-    let (ids, answers) = prepare(state, &model, request.prompt).await?;
+    let Prepared { ids, answers, calls } = prepare(state, &model, request.prompt).await?;
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
-    let constraint = match request.format {
-        Some(format) => Some(format.compile(state, &model).await?),
-        None => None,
+    let constraint = match (calls, request.format) {
+        // An answer that may be a call is none of that format.
+        (Some(calls), format) if calls.are_required() || format.is_none() => {
+            Some(calls.compile(state, &model).await?)
+        }
+        (_, Some(format)) => Some(format.compile(state, &model).await?),
+        (_, None) => None,
     };
     let request = GenerationRequest {
         model,
@@ -123,12 +128,20 @@ pub(in super::super) async fn encode(
     state.text_work(bytes, encode).await?
 }
 
-/// The prompt's ids, and how answers to it are read.
+/// A prompt, and what it says about answers to it.
+struct Prepared {
+    ids: Vec<u32>,
+    /// How they are read.
+    answers: AnswerRules,
+    /// What calls in them have to look like.
+    calls: Option<CallGrammar>,
+}
+
 async fn prepare(
     state: &AppState,
     model: &Arc<LoadedModel>,
     prompt: Prompt,
-) -> Result<(Vec<u32>, AnswerRules), ApiError> {
+) -> Result<Prepared, ApiError> {
     let (model, now, bytes) = (model.clone(), state.now_secs(), prompt.bytes);
     let prepare = move || {
         let segments = prompt.render(&model, now)?;
@@ -137,7 +150,9 @@ async fn prepare(
         let prefill = prefill.and_then(|message| message.content.as_deref());
         let opening = Opening::of_prompt(&segments, prefill);
         let format = Prompt::template(&model)?.format();
-        Ok((ids, format.rules(prompt.tools.offer(format.syntax), opening)))
+        let answers = format.rules(prompt.tools.offer(format.syntax), opening);
+        let calls = CallGrammar::new(&prompt.tools, format, opening, &model.tokenizer);
+        Ok(Prepared { ids, answers, calls })
     };
     state.text_work(bytes, prepare).await?
 }

@@ -183,12 +183,14 @@ impl Wire for ChatWire {
         }
     }
 
-    fn chunks(&mut self, mut release: Release) -> Vec<ChatChunkChoice> {
+    fn chunks(&mut self, release: Release) -> Vec<ChatChunkChoice> {
         let mut logprobs = self.logprobs(&release);
         let index = release.choice;
         if release.parts.is_empty() {
-            // Log probabilities of tokens whose text is still to come.
-            release.parts.push(AnswerPart::Content(String::new()));
+            // Log probabilities of tokens that are the syntax of a part.
+            let role = self.role(index);
+            let delta = ChatDelta { role, content: role.map(|_| None), ..ChatDelta::default() };
+            return vec![ChatChunkChoice { index, delta, logprobs, finish_reason: None }];
         }
         let mut chunks = Vec::with_capacity(release.parts.len());
         for part in release.parts {

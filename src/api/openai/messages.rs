@@ -1,6 +1,6 @@
 //! `messages` of a chat completion, and the tools beside them, as the conversation has them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::conversation::{Prompt, Tool, ToolChoice, ToolUse};
 use super::super::error::ApiError;
@@ -26,11 +26,42 @@ pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<P
         messages.push(message_of(&Fields::at(message, format!("messages[{index}]"))?)?);
     }
     let variables = fields.fields("chat_template_kwargs")?;
-    let variables = variables.map(|fields| fields.object().clone()).unwrap_or_default();
-    let enable_thinking = variables.get("enable_thinking").and_then(Value::as_bool);
+    let mut variables = variables.map(|fields| fields.object().clone()).unwrap_or_default();
+    let enable_thinking = enable_thinking(fields, &mut variables)?;
     let tools = tools_of(fields)?;
     let continues = continues(fields, &messages)?;
     Ok(Prompt { messages, field: "messages", tools, enable_thinking, continues, variables, bytes })
+}
+
+/// Whether the model should reason first: as `enable_thinking` says, or else the effort that is
+/// asked for, which templates may read too.
+fn enable_thinking(
+    fields: &Fields<'_>,
+    variables: &mut Map<String, Value>,
+) -> Result<Option<bool>, ApiError> {
+    let explicit = fields.boolean("enable_thinking")?;
+    let explicit = explicit.or(variables.get("enable_thinking").and_then(Value::as_bool));
+    // OpenRouter's object, or OpenAI's word; `reasoning` is text in messages only.
+    let reasoning = fields.fields("reasoning")?;
+    let (fields, name) = match &reasoning {
+        Some(reasoning) if reasoning.get("effort").is_some() => (reasoning, "effort"),
+        _ => (fields, "reasoning_effort"),
+    };
+    let Some(effort) = fields.string(name)? else { return Ok(explicit) };
+    let implied = match effort {
+        "none" => Some(false),
+        "minimal" => None,
+        "low" | "medium" | "high" => Some(true),
+        other => {
+            let message = format!(
+                "'{}' is {other:?} and must be 'none', 'minimal', 'low', 'medium' or 'high'",
+                fields.path(name)
+            );
+            return Err(fields.refuse(name, message));
+        }
+    };
+    variables.entry("reasoning_effort").or_insert_with(|| effort.into());
+    Ok(explicit.or(implied))
 }
 
 /// Whether the answer goes on with the last message: if that is the assistant's text, unless the
@@ -71,17 +102,46 @@ fn message_of(fields: &Fields<'_>) -> Result<ChatMessage, ApiError> {
     if let Some(reasoning) = reasoning {
         extra.insert("reasoning_content".to_owned(), reasoning.into());
     }
-    let tool_calls = fields.array("tool_calls")?.filter(|calls| !calls.is_empty());
-    if let Some(calls) = tool_calls {
-        extra.insert("tool_calls".to_owned(), calls.clone().into());
-    }
+    let tool_calls = tool_calls_of(fields)?;
     let content = match content_of(fields)? {
         // A turn that only calls tools has no text; elsewhere no text is empty text.
-        None if tool_calls.is_some() => None,
+        None if !tool_calls.is_empty() => None,
         content => Some(content.unwrap_or_default()),
     };
-    let role = if role == "developer" { "system" } else { role };
+    if !tool_calls.is_empty() {
+        extra.insert("tool_calls".to_owned(), tool_calls.into());
+    }
+    // What OpenAI called them before, or does now; templates know one name.
+    let role = match role {
+        "developer" => "system",
+        "function" => "tool",
+        role => role,
+    };
     Ok(ChatMessage { role: role.to_owned(), content, extra })
+}
+
+/// `tool_calls` of an assistant's turn, or `function_call`, which came before them.
+fn tool_calls_of(fields: &Fields<'_>) -> Result<Vec<Value>, ApiError> {
+    let called = |fields: Fields<'_>| -> Result<Value, ApiError> {
+        let name = fields.require("name", fields.string("name")?)?;
+        let arguments = match fields.get("arguments") {
+            Some(arguments @ (Value::String(_) | Value::Object(_))) => arguments.clone(),
+            None => "{}".into(),
+            Some(other) => return Err(wrong(&fields.path("arguments"), "a string", other)),
+        };
+        Ok(json!({ "name": name, "arguments": arguments }))
+    };
+    let mut calls = Vec::new();
+    for (index, call) in fields.array("tool_calls")?.into_iter().flatten().enumerate() {
+        let call = Fields::at(call, format!("{}[{index}]", fields.path("tool_calls")))?;
+        let function = called(call.require("function", call.fields("function")?)?)?;
+        let id = call.string("id")?.unwrap_or_default();
+        calls.push(json!({ "id": id, "type": "function", "function": function }));
+    }
+    if let Some(function) = fields.fields("function_call")?.filter(|_| calls.is_empty()) {
+        calls.push(json!({ "id": "", "type": "function", "function": called(function)? }));
+    }
+    Ok(calls)
 }
 
 /// `content`: a string, or parts of which each is text; they are joined by line breaks.

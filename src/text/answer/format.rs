@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::super::tool_calls::{MARKERS, ToolOffer, ToolSyntax};
 use super::super::{Segment, Tokenizer};
 
-pub(super) const REASONING: &str = "<think>";
-pub(super) const REASONING_END: &str = "</think>";
+/// Begins reasoning.
+pub const REASONING: &str = "<think>";
+/// Ends it.
+pub const REASONING_END: &str = "</think>";
 
 /// How a model writes tool calls and reasoning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +35,7 @@ impl AnswerFormat {
     ) -> Self {
         let own = ToolSyntax::of_template(source).filter(|_| prints_tools);
         let controls = |spellings: &[&str]| -> Arc<[u32]> {
-            let controls = tokenizer.specials().controls();
-            let found = controls.filter(|token| spellings.contains(&token.text.as_str()));
-            found.map(|token| token.id).filter(|id| tokenizer.is_control(*id)).collect()
+            spellings.iter().filter_map(|spelling| tokenizer.control_id(spelling)).collect()
         };
         Self {
             syntax: own.unwrap_or(ToolSyntax::Hermes),
@@ -70,6 +70,8 @@ pub enum Opening {
     Turn,
     /// Within its reasoning.
     Reasoning,
+    /// Behind its reasoning, or where it was told not to reason.
+    Reasoned,
     /// Within its text.
     Content,
 }
@@ -86,11 +88,15 @@ impl Opening {
         let mut tail = String::new();
         for segment in prompt.iter().rev() {
             tail.insert_str(0, segment.text());
-            if tail.trim_end().len() > REASONING.len() {
+            if tail.trim_end().len() > REASONING_END.len() {
                 break;
             }
         }
-        if tail.trim_end().ends_with(REASONING) { Self::Reasoning } else { Self::Turn }
+        match tail.trim_end() {
+            tail if tail.ends_with(REASONING) => Self::Reasoning,
+            tail if tail.ends_with(REASONING_END) => Self::Reasoned,
+            _ => Self::Turn,
+        }
     }
 }
 

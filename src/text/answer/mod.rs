@@ -9,7 +9,7 @@ mod format;
 mod parser;
 mod stream;
 
-pub use self::format::{AnswerFormat, AnswerRules, Opening};
+pub use self::format::{AnswerFormat, AnswerRules, Opening, REASONING, REASONING_END};
 pub use self::stream::{AnswerState, AnswerStream};
 
 /// A part of an answer, or a piece of one: pieces of the same kind that follow each other are one.

@@ -99,6 +99,7 @@ impl Parser {
         let state = match rules.opening {
             Opening::Reasoning if rules.reasons => State::Reasoning { has_text: false },
             Opening::Turn | Opening::Reasoning => State::Start { drops_space: false },
+            Opening::Reasoned => State::Start { drops_space: true },
             Opening::Content => State::Content,
         };
         let (held, again) = (VecDeque::new(), VecDeque::new());

@@ -20,7 +20,7 @@ use self::named::NamedCall;
 use self::xml::XmlCall;
 
 pub(super) use self::syntax::{Body, MARKERS, OPENERS, Opener};
-pub use self::syntax::{OfferedTool, ToolOffer, ToolSyntax};
+pub use self::syntax::{CallShape, OfferedTool, ToolOffer, ToolSyntax};
 pub(super) use self::turns::{fit_call_ids, tool_turns};
 
 /// What a reader finds out about a call.
@@ -59,10 +59,7 @@ pub(super) enum CallReader {
 impl CallReader {
     /// A reader of what follows an opener.
     pub(super) fn new(body: Body) -> Self {
-        match body {
-            Body::Declared => Self::Declared(DeclaredCall::default()),
-            body => Self::Open(body),
-        }
+        Self::Open(body)
     }
 
     /// Takes the next character and appends what it makes known.
@@ -78,6 +75,7 @@ impl CallReader {
                 ('{', body) => *self = Self::Json(JsonCall::new(body == Body::Unmarked)),
                 ('[', _) => return Progress::List,
                 ('<', Body::Marked) => *self = Self::Xml(XmlCall::default()),
+                (_, Body::Declared) => *self = Self::Declared(DeclaredCall::default()),
                 (_, Body::Named) => *self = Self::Named(NamedCall::default()),
                 _ => return Progress::Rejected,
             },

@@ -42,11 +42,68 @@ impl ToolSyntax {
         }
     }
 
+    /// What one call is written as, where calls have to be written.
+    pub fn shape(self) -> CallShape {
+        let json = CallShape {
+            list: None,
+            begin: &["<tool_call>", "\n{\"name\": \""],
+            middle: &["\", \"arguments\": "],
+            end: &["}\n", "</tool_call>"],
+            between: "\n",
+        };
+        match self {
+            // Their JSON is read as well, and a schema can say what is valid.
+            Self::Hermes | Self::Xml => json,
+            Self::Declared => CallShape {
+                begin: &["<start_function_call>", "{\"name\": \""],
+                end: &["}", "<end_function_call>"],
+                between: "",
+                ..json
+            },
+            Self::Llama => CallShape {
+                begin: &["{\"name\": \""],
+                middle: &["\", \"parameters\": "],
+                end: &["}"],
+                ..json
+            },
+            Self::Mistral => CallShape {
+                list: Some("[TOOL_CALLS]"),
+                begin: &["{\"name\": \""],
+                end: &["}"],
+                between: ", ",
+                ..json
+            },
+            Self::MistralNamed => CallShape {
+                begin: &["[TOOL_CALLS]"],
+                middle: &["[ARGS]"],
+                end: &[],
+                between: "",
+                ..json
+            },
+        }
+    }
+
     /// Whether an answer has one call at most.
     pub fn is_single(self) -> bool {
         // Its templates refuse conversations with more.
         self == Self::Llama
     }
+}
+
+/// The text around a call's name and arguments. Each piece is text, or the spelling of what is a
+/// control token in some vocabularies.
+#[derive(Clone, Copy, Debug)]
+pub struct CallShape {
+    /// Comes before a list in brackets that all calls are in.
+    pub list: Option<&'static str>,
+    /// Before the name.
+    pub begin: &'static [&'static str],
+    /// Between name and arguments.
+    pub middle: &'static [&'static str],
+    /// Behind the arguments.
+    pub end: &'static [&'static str],
+    /// Between calls.
+    pub between: &'static str,
 }
 
 /// What follows an opener.

@@ -176,7 +176,7 @@ async fn the_document_is_kept_until_it_changes() {
 /// What the framework refuses before a handler runs is refused in the API's own shape.
 #[tokio::test]
 async fn paths_queries_and_bodies_that_can_not_be_read_are_refused_in_shape() {
-    let settings = "max_body_bytes = 1024";
+    let settings = "max_body = \"1KiB\"";
     let server = operated(Server::start(Setup { settings, ..Setup::saying(&[]) }));
     for route in ROUTES {
         let mut calls = Vec::new();

@@ -2,7 +2,6 @@
 //! as with others.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mizan::engine::{
     Engine, EngineOptions, Event, FinishReason, SPECULATIVE_ROWS, SamplingParams, SequenceRequest,
@@ -92,50 +91,5 @@ fn a_model_says_json_that_fits_alone_and_with_others() {
         assert!(super::fits::fits(&schema, &value, &schema), "{text}");
         let alone = run(&start(0), vec![ask(Some(&grammar), seed as u64, 200)]);
         assert_eq!(alone[0], (ids.clone(), *ending), "seed {seed}");
-    }
-}
-
-#[test]
-fn measure() {
-    let _cores = all_cores();
-    let schema = json!({"type": "array", "items": {"type": "object", "properties": {
-        "id": {"type": "integer"}, "name": {"type": "string", "maxLength": 40},
-        "tags": {"type": "array", "items": {"type": "string", "maxLength": 20}, "maxItems": 3}},
-        "required": ["id", "name", "tags"], "additionalProperties": false}, "minItems": 60});
-    let grammar = Grammar::JsonSchema { schema, strict: true };
-    let any = Grammar::Regex("(?s:.*)".to_owned());
-    let engine = start(0);
-    for streams in [1, 4] {
-        let time = |grammar: Option<&Grammar>| {
-            let asks: Vec<_> = (0..streams)
-                .map(|seed| {
-                    let mut ask = ask(grammar, seed + 1, 250);
-                    ask.sampling.ignore_stop_ids = true;
-                    ask
-                })
-                .collect();
-            let begun = Instant::now();
-            let said = run(&engine, asks);
-            let tokens: usize = said.iter().map(|(ids, _)| ids.len()).sum();
-            (begun.elapsed(), tokens)
-        };
-        let mut best = [Duration::MAX; 3];
-        let mut tokens = [0; 3];
-        for _ in 0..6 {
-            for (index, grammar) in [None, Some(&grammar), Some(&any)].into_iter().enumerate() {
-                let (elapsed, count) = time(grammar);
-                tokens[index] = count;
-                best[index] = best[index].min(elapsed);
-            }
-        }
-        let rate = |index: usize| tokens[index] as f64 / best[index].as_secs_f64();
-        println!(
-            "{streams} streams: free {:.1}/s, schema {:.1}/s ({:.3}), any text {:.1}/s ({:.3})",
-            rate(0),
-            rate(1),
-            rate(1) / rate(0),
-            rate(2),
-            rate(2) / rate(0)
-        );
     }
 }

@@ -66,16 +66,16 @@ fn reference(number: usize) -> Value {
 
 #[test]
 fn deep_schemas() {
-    for depth in [20, 33, 49, 60, 10_000] {
+    for depth in [20, 33, 49, 60, 1000] {
         let properties = |inner| json!({"type": "object", "properties": {"a": inner}});
         let name = format!("objects, {depth} deep");
-        if depth < 1000 {
+        if depth < 100 {
             schema(&name, nested(depth, properties));
             schema(&name, nested(depth, |inner| json!({"anyOf": [inner, {"type": "string"}]})));
             schema(&name, nested(depth, |inner| json!({"allOf": [inner, {"type": "null"}]})));
         }
         let mut any = json!([]);
-        for _ in 0..depth.min(2000) {
+        for _ in 0..depth.min(500) {
             any = json!([any]);
         }
         schema(&format!("an enum, {depth} deep"), json!({ "enum": [any] }));
@@ -318,7 +318,7 @@ fn hostile_pieces() {
     pieces("nothing to choose", vec![Piece::OneOf(Vec::new())]);
     pieces("an unknown token", vec![Piece::Token(u32::MAX)]);
     let mut deep = vec![text()];
-    for _ in 0..3000 {
+    for _ in 0..300 {
         deep = vec![Piece::OneOf(vec![deep])];
     }
     pieces("deep", deep);

@@ -200,12 +200,18 @@ fn a_bad_schema_is_told_where_it_is_bad() {
 fn what_a_schema_takes() {
     let tree = json!({"$ref": "#/$defs/node", "$defs": {"node": {
         "type": "object",
-        "properties": {"v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+        "properties": {
+            "v": {"type": "integer"},
+            "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+        },
         "required": ["v", "next"], "additionalProperties": false}}});
     let odd = json!({"$ref": "#/$defs/a%20~0b", "$defs": {"a ~b": {"const": 1}}});
     let union = json!({"oneOf": [
-        {"type": "object", "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}, "required": ["kind", "x"]},
-        {"type": "object", "properties": {"kind": {"const": "b"}, "y": {"type": "null"}}, "required": ["kind", "y"]}]});
+        {"type": "object", "required": ["kind", "x"],
+            "properties": {"kind": {"const": "a"}, "x": {"type": "integer"}}},
+        {"type": "object", "required": ["kind", "y"],
+            "properties": {"kind": {"const": "b"}, "y": {"type": "null"}}},
+    ]});
     for vocabulary in vocabularies() {
         let check = |schema: &Value, text: &str, takes: bool| {
             let grammar = Grammar::JsonSchema { schema: schema.clone(), strict: true };

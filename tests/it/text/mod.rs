@@ -1,6 +1,7 @@
 //! Tokenizers and chat templates against their oracles: llama.cpp and Python's Jinja.
 #![allow(clippy::unwrap_used, reason = "in tests, a panic that names the line is enough")]
 
+mod answers;
 mod hostile;
 mod templates;
 mod tokenize;

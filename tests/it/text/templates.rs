@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{data, json, tokenizer};
 
 /// Spells everything in bytes, but for the control tokens.
-fn small_tokenizer(family: &Value) -> Tokenizer {
+pub(super) fn small_tokenizer(family: &Value) -> Tokenizer {
     let controls: Vec<String> = serde_json::from_value(family["controls"].clone()).unwrap();
     let mut tokens: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
     let mut token_types = vec![TokenType::Byte; 256];
@@ -53,11 +53,11 @@ fn options(case: &Value, now: &Value) -> TemplateOptions {
     }
 }
 
-fn source(family: &str) -> String {
+pub(super) fn source(family: &str) -> String {
     fs::read_to_string(data(&format!("templates/{family}.jinja"))).unwrap()
 }
 
-fn joined(segments: &[Segment]) -> String {
+pub(super) fn joined(segments: &[Segment]) -> String {
     segments.iter().map(Segment::text).collect()
 }
 

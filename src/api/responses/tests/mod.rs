@@ -1,4 +1,3 @@
 //! Items read and written, without a server.
-
 mod reading;
 mod writing;

@@ -33,8 +33,9 @@ fn every_form_of_a_message_says_the_same() {
             for kind in [json!(null), json!("message")] {
                 let item = json!([{ "type": kind, "role": role, "content": content }]);
                 assert_eq!(messages(None, &item), json!([[says, "Hi", {}]]));
+                let part = json!({ "type": "input_text", "text": "Hi" });
                 let given_back = json!({ "type": "message", "id": null, "status": "completed",
-                    "role": role, "content": [{ "type": "input_text", "text": "Hi" }] });
+                    "role": role, "content": [part] });
                 assert_eq!(read(&item)[0].json, given_back);
             }
         }
@@ -47,8 +48,14 @@ fn every_form_of_a_message_says_the_same() {
 
 #[test]
 fn what_the_assistant_thought_said_and_called_is_one_turn() {
-    let call = |id: &str, name: &str| json!({ "type": "function_call", "call_id": id, "name": name, "arguments": "{}" });
-    let result = |id: &str, output: Value| json!({ "type": "function_call_output", "call_id": id, "output": output });
+    let call = |id: &str, name: &str| {
+        let kind = "function_call";
+        json!({ "type": kind, "call_id": id, "name": name, "arguments": "{}" })
+    };
+    let result = |id: &str, output: Value| {
+        let kind = "function_call_output";
+        json!({ "type": kind, "call_id": id, "output": output })
+    };
     let thought = json!({ "type": "reasoning", "id": "rs_1", "summary": [],
         "content": [{ "type": "reasoning_text", "text": "hm" }], "encrypted_content": "x" });
     let input = json!([

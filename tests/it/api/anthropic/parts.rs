@@ -45,6 +45,11 @@ fn tools() -> Value {
     ])
 }
 
+/// A block of text.
+fn said(text: &str) -> Value {
+    json!({ "type": "text", "text": text, "citations": null })
+}
+
 /// The content that events add up to, as clients join it.
 fn joined(events: &[Value]) -> Value {
     let (mut blocks, mut inputs): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
@@ -100,11 +105,12 @@ async fn calls_are_blocks_of_their_own() {
     let plain = server.post(MESSAGES, &message(more.clone())).await.json();
     let blocks = plain["content"].as_array().unwrap();
     let [text, weather, time] = blocks.as_slice() else { panic!("{plain}") };
-    assert_eq!(text, &json!({ "type": "text", "text": "I see." }));
+    assert_eq!(text, &said("I see."));
     let id = plain["id"].as_str().unwrap().replace("msg_", "toolu_");
     let called = |index: usize, name: &str, input: Value| {
         let id = format!("{id}_{index}");
-        json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+        let caller = json!({ "type": "direct" });
+        json!({ "type": "tool_use", "id": id, "name": name, "input": input, "caller": caller })
     };
     assert_eq!(weather, &called(0, "weather", json!({ "city": "Doha" })));
     assert_eq!(time, &called(1, "time", json!({})));
@@ -160,7 +166,7 @@ async fn results_go_back_to_the_model() {
     ]);
     let body = message(json!({ "messages": messages, "tools": tools() }));
     let json = server.post(MESSAGES, &body).await.json();
-    assert_eq!(json["content"], json!([{ "type": "text", "text": "41" }]));
+    assert_eq!(json["content"], json!([said("41")]));
     assert_eq!(json["stop_reason"], "end_turn");
 }
 
@@ -171,7 +177,7 @@ async fn thinking_is_a_block_of_its_own() {
     let plain = server.post(MESSAGES, &message(json!({}))).await.json();
     let expected = json!([
         { "type": "thinking", "thinking": "Hmm.", "signature": "" },
-        { "type": "text", "text": "Yes." },
+        said("Yes."),
     ]);
     assert_eq!(plain["content"], expected);
     let thinking = plain["usage"]["output_tokens_details"]["thinking_tokens"].as_u64().unwrap();

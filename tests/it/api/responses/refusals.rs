@@ -130,7 +130,7 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
 #[tokio::test]
 async fn a_conversation_that_is_too_long_for_the_model_is_refused_by_its_length() {
     let server = Server::start(Setup::saying(&["a"]));
-    let long = "x".repeat(250);
+    let long = "x".repeat(300);
     let first = create(&server, json!({ "input": long })).await;
     let body = request(json!({ "input": long, "previous_response_id": first["id"] }));
     let answer = server.post(RESPONSES, &body).await;

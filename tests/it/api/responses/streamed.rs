@@ -22,7 +22,10 @@ async fn a_stream_is_what_clients_expect() {
     assert_eq!(next(&mut stream).await.unwrap(), in_progress);
 
     let id = response["id"].as_str().unwrap().replace("resp_", "msg_") + "_0";
-    let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] });
+    let part = |text: &str| {
+        let kind = "output_text";
+        json!({ "type": kind, "text": text, "annotations": [], "logprobs": [] })
+    };
     let item = |status: &str, content: Value| {
         json!({ "type": "message", "id": id, "status": status, "role": "assistant",
             "content": content })
