@@ -2,6 +2,8 @@
 //! Promises: keys that typed clients require are there even when null.
 //! Never knows: who is told, where it is kept.
 
+use std::sync::{Arc, OnceLock};
+
 use serde::Serialize;
 
 use super::super::delivery::{Finish, Summary, Usage};
@@ -9,6 +11,7 @@ use super::super::error::ApiError;
 use super::super::generation::Started;
 use super::output::{Output, OutputItem, is_whole};
 use super::settings::Settings;
+use crate::ledger::Clock;
 
 /// A response that is being made.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub(super) struct Draft {
     pub(super) model: String,
     pub(super) settings: Settings,
     pub(super) output: Output,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Unix seconds; once it is whole, whenever it is shown.
+    pub(super) completed_at: OnceLock<i64>,
 }
 
 /// A response as the wire has it.
@@ -27,6 +33,7 @@ pub(super) struct WireResponse<'a> {
     id: &'a str,
     object: &'static str,
     created_at: i64,
+    completed_at: Option<i64>,
     status: &'static str,
     background: bool,
     error: Option<WireError>,
@@ -96,7 +103,7 @@ impl From<&Usage> for WireUsage {
 
 impl Draft {
     /// Of a generation that was admitted, with nothing in it.
-    pub(super) fn new(started: &Started, mut settings: Settings) -> Self {
+    pub(super) fn new(started: &Started, mut settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let Started { model, admitted, .. } = started;
         settings.complete(model);
         Self {
@@ -105,6 +112,8 @@ impl Draft {
             model: model.entry.id.clone(),
             settings,
             output: Output::new(admitted.id.clone(), model.tokenizer.clone()),
+            clock,
+            completed_at: OnceLock::new(),
         }
     }
 
@@ -118,7 +127,9 @@ impl Draft {
         let is_whole = is_whole(finish_of(summary));
         // OpenAI has one word for all bounds; `usage` tells of credits.
         let details = (!is_whole).then_some(IncompleteDetails { reason: "max_output_tokens" });
+        let now = || self.clock.now_ms() / 1_000;
         WireResponse {
+            completed_at: is_whole.then(|| *self.completed_at.get_or_init(now)),
             incomplete_details: details,
             usage: Some((&summary.usage).into()),
             ..self.shown(if is_whole { "completed" } else { "incomplete" })
@@ -136,6 +147,7 @@ impl Draft {
             id: &self.id,
             object: "response",
             created_at: self.created_at,
+            completed_at: None,
             status,
             background: false,
             error: None,

@@ -81,7 +81,7 @@ pub(in super::super) async fn create(
     };
     let streamed = request.streamed;
     let started = conversation::start(&state, caller, admission, request).await?;
-    let draft = Draft::new(&started, settings);
+    let draft = Draft::new(&started, settings, state.clock.clone());
     let keeping = draft.settings.store.then(|| {
         let generation = &started.admitted.id;
         let input = added.items.into_iter().enumerate();

@@ -44,11 +44,13 @@ pub(in super::super) const EFFORTS: [&str; 7] =
 /// The fields that every response says again.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Settings {
+    frequency_penalty: f32,
     pub(super) instructions: Option<String>,
     pub(super) max_output_tokens: Option<usize>,
     max_tool_calls: Option<usize>,
     metadata: Map<String, Value>,
     parallel_tool_calls: bool,
+    presence_penalty: f32,
     pub(super) previous_response_id: Option<String>,
     prompt_cache_key: Option<String>,
     pub(super) reasoning: Reasoning,
@@ -81,12 +83,16 @@ impl Settings {
         let any = 1..=i64::MAX as usize;
         let previous_response_id = fields.string("previous_response_id")?.map(str::to_owned);
         fields.string("service_tier")?;
+        // Not OpenAI's here, but every sampler's, and Open Responses asks that they are said.
+        let penalty = |name| fields.number(name, -2.0..=2.0).map(Option::unwrap_or_default);
         Ok(Self {
+            frequency_penalty: penalty("frequency_penalty")?,
             instructions: fields.string("instructions")?.map(str::to_owned),
             max_output_tokens: fields.count("max_output_tokens", any.clone())?,
             max_tool_calls: fields.count("max_tool_calls", any)?,
             metadata: metadata(fields)?,
             parallel_tool_calls: !tools.is_single,
+            presence_penalty: penalty("presence_penalty")?,
             previous_response_id,
             prompt_cache_key: name(fields, "prompt_cache_key")?,
             reasoning: Reasoning::read(fields)?,

@@ -179,10 +179,11 @@ def test_models(claude, model):
 
 def test_errors(claude, theirs, ask):
     """Each as the client's own class, with Anthropic's word for it."""
+    hot = {"extra_body": {"temperature": 7}}
     cases = [
         (claude, {"model": "no-such-model"}, anthropic.NotFoundError, "not_found_error"),
         (claude, {"messages": []}, anthropic.BadRequestError, "invalid_request_error"),
-        (claude, {"extra_body": {"temperature": 7}}, anthropic.BadRequestError, "invalid_request_error"),
+        (claude, hot, anthropic.BadRequestError, "invalid_request_error"),
         (claude, {"max_tokens": 0}, anthropic.BadRequestError, "invalid_request_error"),
         (theirs(api_key="mz-wrong"), {}, anthropic.AuthenticationError, "authentication_error"),
     ]

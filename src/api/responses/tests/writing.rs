@@ -1,6 +1,6 @@
 //! What becomes of the parts of an answer, whole and as events.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ use super::super::output::Output;
 use super::super::settings::Settings;
 use super::super::stream::Events;
 use crate::engine::TokenLogprobs;
+use crate::ledger::SystemClock;
 use crate::text::{AnswerPart, TokenType, Tokenizer, Vocabulary};
 
 fn content(text: &str) -> AnswerPart {
@@ -56,6 +57,8 @@ fn draft() -> Draft {
         model: "m".to_owned(),
         settings,
         output: Output::new("g".to_owned(), tokenizer()),
+        clock: Arc::new(SystemClock),
+        completed_at: OnceLock::new(),
     }
 }
 
