@@ -170,7 +170,7 @@ impl Walk<'_> {
                 _ => Err(self.error(keyword, "it must be an array of names")),
             },
             "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
-                if !value.is_number() && !(keyword.starts_with('e') && value.is_boolean()) =>
+                if !(value.is_number() || keyword.starts_with('e') && value.is_boolean()) =>
             {
                 Err(self.error(keyword, "it must be a number"))
             }

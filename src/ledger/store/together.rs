@@ -8,6 +8,7 @@
 //! Never knows: refusals, cut answers, beginning periods, notices: `charges` does.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -90,11 +91,11 @@ impl Remembered {
         }
         let Some(meter) = read_meter(conn, id)? else { return Ok(false) };
         let (account, key) = (meter.account, meter.key);
-        if !self.accounts.contains_key(&account) {
-            self.accounts.insert(account, read_account(conn, account)?);
+        if let Entry::Vacant(place) = self.accounts.entry(account) {
+            place.insert(read_account(conn, account)?);
         }
-        if !self.keys.contains_key(&key) {
-            self.keys.insert(key, read_key(conn, key)?);
+        if let Entry::Vacant(place) = self.keys.entry(key) {
+            place.insert(read_key(conn, key)?);
         }
         self.meters.insert(id, meter);
         Ok(true)
