@@ -202,7 +202,7 @@ fn an_idle_engine_does_not_turn() {
         let mut stream = busy.submit(request(prompt(number, 20), 300)).expect("a place");
         read_all(&mut stream);
     }
-    assert!(busy.stats().steps >= 3000);
+    assert!(busy.stats().steps > 2000);
     for engine in [&idle, &paused] {
         let stats = engine.stats();
         // A turn at the start, one for each wake-up (one was: the submission), one to lie down.

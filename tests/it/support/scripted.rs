@@ -17,7 +17,8 @@ use super::weightless::{slot, steps_of_weights};
 
 const CONTROLS: [&str; 5] = ["<|im_end|>", "<|assistant|>", "<|user|>", "<|system|>", "<|hidden|>"];
 pub(crate) const TEMPLATE: &str = "{% for m in messages %}\
-    {% if m.role == 'assistant' %}<|assistant|>{% elif m.role == 'system' %}<|system|>{% else %}<|user|>{% endif %}{{ m.content }}\
+    {% if m.role == 'assistant' %}<|assistant|>{% elif m.role == 'system' %}<|system|>\
+    {% else %}<|user|>{% endif %}{{ m.content }}\
     {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
 
 /// A script's token that is sampled and has no text.

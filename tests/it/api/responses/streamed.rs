@@ -59,11 +59,17 @@ async fn a_stream_is_what_clients_expect() {
             "content_index": 0, "part": part("Hello"), "sequence_number": 7 }),
         json!({ "type": "response.output_item.done", "output_index": 0,
             "item": item("completed", json!([part("Hello")])), "sequence_number": 8 }),
-        json!({ "type": "response.completed", "response": response, "sequence_number": 9 }),
     ];
     for expected in expected {
         assert_eq!(next(&mut stream).await.unwrap(), expected);
     }
+    let completed = next(&mut stream).await.unwrap();
+    let completed_at = &completed["response"]["completed_at"];
+    assert!(completed_at.as_i64() >= response["created_at"].as_i64(), "{completed}");
+    response["completed_at"] = completed_at.clone();
+    let expected =
+        json!({ "type": "response.completed", "response": response, "sequence_number": 9 });
+    assert_eq!(completed, expected);
     assert_eq!(next(&mut stream).await, None, "no [DONE]");
     assert_eq!(fetch(&server, &response).await.json(), response);
     server.verify_books();
