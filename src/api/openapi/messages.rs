@@ -5,8 +5,8 @@ use super::super::openai::MAX_STOP_BYTES;
 use super::generation::{PAID_HEADERS, ignored, max_credits, model, paid, refused, sampling_of};
 use super::operation::{Group, Operation, post};
 use super::schema::{
-    Field, Schema, any, boolean, constant, either, integer, list, map, named, object, optional,
-    request, required, text, word,
+    Field, Schema, any, boolean, constant, either, integer, list, map, named, null, object,
+    optional, request, required, text, word,
 };
 
 pub(super) fn group() -> Group {
@@ -217,17 +217,32 @@ fn stop_reason() -> Schema {
     .or_null()
 }
 
+/// Keys that Anthropic's schema requires, of things that this server has not got.
+fn absent(names: &[&'static str]) -> Vec<Field> {
+    names.iter().map(|name| required(name, null("Nothing of the kind is here."))).collect()
+}
+
+/// Why and how an answer ended.
+fn ending() -> Vec<Field> {
+    let mut fields = vec![
+        required("stop_reason", stop_reason()),
+        required("stop_sequence", text("The string that ended it.").or_null()),
+    ];
+    fields.extend(absent(&["stop_details", "container"]));
+    fields
+}
+
 fn answer(usage: Schema) -> Vec<Field> {
-    vec![
+    let mut fields = vec![
         required("id", text("Names the generation; its record is kept under it.")),
         required("type", constant("message", "The kind of object.")),
         required("role", constant("assistant", "Whose turn it is.")),
         required("model", text("The model's own id.")),
         required("content", list("What is said.", named("OutputBlock"))),
-        required("stop_reason", stop_reason()),
-        required("stop_sequence", text("The string that ended it.").or_null()),
         required("usage", usage),
-    ]
+    ];
+    fields.extend(ending());
+    fields
 }
 
 fn output_block() -> Schema {
@@ -235,7 +250,14 @@ fn output_block() -> Schema {
     either(
         "A part of the answer.",
         [
-            object("Text.", [kind("text"), required("text", text("The text."))]),
+            object(
+                "Text.",
+                [
+                    kind("text"),
+                    required("text", text("The text.")),
+                    required("citations", null("Nothing of the kind is here.")),
+                ],
+            ),
             object(
                 "What the model thought.",
                 [
@@ -251,6 +273,13 @@ fn output_block() -> Schema {
                     required("id", text("Names the call; the result refers to it.")),
                     required("name", text("The tool's name.")),
                     required("input", map("The arguments.", any("An argument."))),
+                    required(
+                        "caller",
+                        object(
+                            "Who calls: the model itself.",
+                            [required("type", constant("direct", "The kind of caller."))],
+                        ),
+                    ),
                 ],
             ),
         ],
@@ -263,9 +292,10 @@ fn usage() -> Schema {
         integer("Output tokens that are thinking; they are charged like others.").at_least(0),
     )];
     let count = |about: &str| integer(about).at_least(0);
+    let absent = absent(&["cache_creation", "server_tool_use", "service_tier", "inference_geo"]);
     object(
         "What an answer used and cost; the costs at its end only.",
-        [
+        absent.into_iter().chain([
             required("input_tokens", count("Prompt tokens that were not cached.")),
             required("cache_creation_input_tokens", count("Always 0.")),
             required("cache_read_input_tokens", count("Prompt tokens that were cached.")),
@@ -275,7 +305,7 @@ fn usage() -> Schema {
             optional("credit_multiplier", integer("Credits for each output token.").at_least(1)),
             optional("balance", count("The account's balance afterwards.")),
             optional("credits_exhausted", boolean("Whether the credits ended the answer.")),
-        ],
+        ]),
     )
 }
 
@@ -298,10 +328,6 @@ fn event() -> Schema {
             optional("partial_json", text("More of the arguments, as JSON.")),
         ],
     );
-    let ending = [
-        required("stop_reason", stop_reason()),
-        required("stop_sequence", text("The string that ended it.").or_null()),
-    ];
     either(
         "One event.",
         [
@@ -326,7 +352,7 @@ fn event() -> Schema {
                 "The answer has ended.",
                 [
                     kind("message_delta"),
-                    required("delta", object("How.", ending)),
+                    required("delta", object("How.", ending())),
                     required("usage", named("MessageUsage")),
                 ],
             ),
