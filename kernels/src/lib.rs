@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "lanes, rows and blocks are counted together")]
 
 pub mod cpu;
+pub mod cuda;
 mod dtype;
 pub mod reference;
 

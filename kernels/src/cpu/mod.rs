@@ -19,7 +19,7 @@ mod shared;
 mod simd;
 mod steps;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use activations::{ActivationKind, Activations, Kinds};
 pub use arena::{Arena, Part, part_bytes};

@@ -1,0 +1,130 @@
+//! An NVIDIA GPU, through candle's device: its context, its stream, its memory.
+//! Promises: everything is queued on one stream; memory goes back to it when nothing queued before
+//! can use it any more.
+//! Never knows: what a kernel is for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
+use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+
+use super::KERNELS;
+use super::memory::{Gpu, GpuError, Memory};
+
+/// All kernels, compiled by `build.rs`.
+static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
+
+/// Bytes of the largest parameter block.
+const MAX_PARAMETERS: usize = 256;
+
+/// One GPU.
+pub struct CandleGpu {
+    stream: Arc<CudaStream>,
+    functions: HashMap<&'static str, CudaFunction>,
+    name: String,
+    multiprocessors: u32,
+}
+
+impl CandleGpu {
+    /// Opens GPU number `ordinal` and loads the kernels onto it.
+    pub fn new(ordinal: usize) -> Result<Self, GpuError> {
+        let no_device = |why: &dyn fmt::Display| GpuError::NoDevice(why.to_string());
+        let device = CudaDevice::new_with_stream(ordinal).map_err(|error| no_device(&error))?;
+        // SAFETY: all work goes through the one stream, in the order in which it is queued, so there
+        // is nothing for events to order.
+        unsafe { device.disable_event_tracking() };
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        let module = context
+            .load_module(Ptx::from_binary(FATBIN.to_vec()))
+            .map_err(|error| no_device(&format_args!("it cannot run these kernels: {error}")))?;
+        let load = |name| module.load_function(name).map(|function| (name, function));
+        let functions = KERNELS.into_iter().map(load).collect::<Result<_, _>>().map_err(failed)?;
+        let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = context.attribute(count).map_err(failed)?.unsigned_abs();
+        let name = context.name().map_err(failed)?;
+        Ok(Self { stream, functions, name, multiprocessors })
+    }
+}
+
+impl fmt::Debug for CandleGpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} multiprocessors", self.name, self.multiprocessors)
+    }
+}
+
+impl Gpu for CandleGpu {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+
+    fn free_memory(&self) -> Result<usize, GpuError> {
+        self.stream.context().mem_get_info().map(|(free, _)| free).map_err(failed)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Memory, GpuError> {
+        let slice = self.stream.alloc_zeros::<u8>(bytes).map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => GpuError::OutOfMemory { bytes },
+            _ => failed(error),
+        })?;
+        let address = slice.device_ptr(&self.stream).0;
+        Ok(Memory { address, bytes, _owner: Box::new(slice) })
+    }
+
+    unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        self.stream.context().bind_to_thread().map_err(failed)?;
+        // SAFETY: the caller says that these bytes are ours. From pageable memory the driver has
+        // copied them when it returns.
+        unsafe { memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(failed)
+    }
+
+    unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
+        self.stream.context().bind_to_thread().map_err(failed)?;
+        // SAFETY: the caller says that these bytes are ours; they are waited for before `bytes` is
+        // given back.
+        unsafe { memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(failed)?;
+        self.stream.synchronize().map_err(failed)
+    }
+
+    unsafe fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 2],
+        threads: u32,
+        parameters: &[u8],
+    ) -> Result<(), GpuError> {
+        let function = &self.functions[kernel];
+        // The driver reads as many bytes as the kernel declares, from where this begins.
+        let mut block = [0_u64; MAX_PARAMETERS / 8];
+        for (word, bytes) in block.iter_mut().zip(parameters.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(whole);
+        }
+        assert!(parameters.len() <= MAX_PARAMETERS, "{kernel} has a small parameter block");
+        let config = LaunchConfig {
+            grid_dim: (grid[0], grid[1], 1),
+            block_dim: (threads, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let mut launch = self.stream.launch_builder(function);
+        launch.arg(&block);
+        // SAFETY: the caller vouches for the parameters.
+        unsafe { launch.launch(config) }.map(drop).map_err(failed)
+    }
+}
+
+fn failed(error: DriverError) -> GpuError {
+    GpuError::Failed(error.to_string())
+}

@@ -1,0 +1,201 @@
+//! A GPU on the CPU: the kernels' own sources, compiled by a C++ compiler, thread by thread.
+//! Promises: faithful in what each thread computes and in which lanes exchange what
+//! (`kernels/cuda/emulation/machine.hpp` tells how); memory around buffers is NaN and is found
+//! changed if a kernel wrote there. Slow; for tests.
+//! Never knows: what a kernel is for.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::memory::{Gpu, GpuError, Memory};
+
+/// Which block and which thread runs first. Results must not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the first on.
+    Forwards,
+    /// From the last.
+    Backwards,
+}
+
+/// Runs launches to their end, one at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Emulator {
+    order: Order,
+}
+
+type Emulate = unsafe extern "C" fn(
+    *const c_char,
+    *const u32,
+    u32,
+    *const c_void,
+    usize,
+    u32,
+) -> *const c_char;
+
+impl Emulator {
+    /// An emulator that takes turns in this order.
+    ///
+    /// # Panics
+    /// If no C++ compiler compiles the kernels.
+    pub fn new(order: Order) -> Self {
+        library();
+        Self { order }
+    }
+}
+
+/// The compiled kernels. They use one set of threads: the lock is held for a launch.
+fn library() -> &'static Mutex<Emulate> {
+    static LIBRARY: OnceLock<Mutex<Emulate>> = OnceLock::new();
+    LIBRARY.get_or_init(|| Mutex::new(compile()))
+}
+
+fn compile() -> Emulate {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/emulation/emulator.cpp");
+    let folder = std::env::temp_dir().join(format!("mizan-emulator-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    let library = folder.join("kernels.so");
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    let output = Command::new(&compiler)
+        // Fibres jump between stacks, which fortified `longjmp` takes for an error.
+        .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE", "-o"])
+        .args([library.as_os_str(), source.as_os_str()])
+        .output()
+        .unwrap_or_else(|error| panic!("no C++ compiler {compiler:?} (set CXX): {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = CString::new(library.into_os_string().into_encoded_bytes()).expect("no NUL");
+    // SAFETY: a library without initializers that do anything; it is never closed.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    assert!(!handle.is_null(), "the compiled kernels can be loaded");
+    // SAFETY: a live handle and a C string.
+    let symbol = unsafe { libc::dlsym(handle, c"emulate".as_ptr()) };
+    assert!(!symbol.is_null(), "the compiled kernels have their entry");
+    // It stays mapped; the files are not needed any more, and nobody minds if they stay.
+    let _ = std::fs::remove_dir_all(&folder);
+    // SAFETY: that is how `emulator.cpp` declares it.
+    unsafe { std::mem::transmute::<*mut c_void, Emulate>(symbol) }
+}
+
+/// Bytes before and behind each piece of memory.
+const FENCE: usize = 4096;
+/// Two of them are a bf16, four a float that is no number; and no index is so high.
+const POISON: u8 = 0xFF;
+
+/// Memory between fences.
+struct Fenced {
+    /// Aligned as a device's memory is.
+    words: Vec<Line>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(256))]
+struct Line {
+    _bytes: [u8; 256],
+}
+
+impl Fenced {
+    fn new(bytes: usize) -> Self {
+        let lines = bytes.div_ceil(256) + 2 * FENCE / 256;
+        let mut fenced = Self { words: vec![Line { _bytes: [POISON; 256] }; lines], bytes };
+        fenced.all_mut()[FENCE..FENCE + bytes].fill(0);
+        fenced
+    }
+
+    fn all(&self) -> &[u8] {
+        // SAFETY: lines are bytes, side by side.
+        unsafe {
+            std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), self.words.len() * 256)
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [u8] {
+        let len = self.words.len() * 256;
+        // SAFETY: lines are bytes, side by side.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast::<u8>(), len) }
+    }
+}
+
+impl Drop for Fenced {
+    fn drop(&mut self) {
+        let all = self.all();
+        let (before, behind) = (&all[..FENCE], &all[FENCE + self.bytes..]);
+        let is_whole = before.iter().chain(behind).all(|byte| *byte == POISON);
+        if !std::thread::panicking() {
+            assert!(is_whole, "a kernel wrote outside of {} bytes", self.bytes);
+        }
+    }
+}
+
+impl Gpu for Emulator {
+    fn name(&self) -> String {
+        "emulated GPU".to_owned()
+    }
+
+    fn multiprocessors(&self) -> u32 {
+        3
+    }
+
+    fn free_memory(&self) -> Result<usize, GpuError> {
+        Ok(1 << 30)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Memory, GpuError> {
+        let mut fenced = Box::new(Fenced::new(bytes));
+        let address = fenced.all_mut()[FENCE..].as_mut_ptr().expose_provenance() as u64;
+        Ok(Memory { address, bytes, _owner: fenced })
+    }
+
+    unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        let to = std::ptr::with_exposed_provenance_mut::<u8>(address as usize);
+        // SAFETY: the caller says that these bytes are ours.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+
+    unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
+        let from = std::ptr::with_exposed_provenance::<u8>(address as usize);
+        // SAFETY: the caller says that these bytes are ours.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    unsafe fn launch(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 2],
+        threads: u32,
+        parameters: &[u8],
+    ) -> Result<(), GpuError> {
+        let name = CString::new(kernel).expect("names have no NUL");
+        // Parameter blocks begin with addresses.
+        let words: Vec<u64> = parameters
+            .chunks(8)
+            .map(|chunk| {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                u64::from_ne_bytes(word)
+            })
+            .collect();
+        let emulate = library().lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the caller vouches for the parameters; the lock is held.
+        let fault = unsafe {
+            emulate(
+                name.as_ptr(),
+                grid.as_ptr(),
+                threads,
+                words.as_ptr().cast(),
+                parameters.len(),
+                u32::from(self.order == Order::Backwards),
+            )
+        };
+        if fault.is_null() {
+            return Ok(());
+        }
+        // SAFETY: faults are string constants of the library.
+        let fault = unsafe { CStr::from_ptr(fault) }.to_string_lossy();
+        Err(GpuError::Failed(format!("{kernel}: {fault}")))
+    }
+}

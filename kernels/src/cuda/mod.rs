@@ -1,0 +1,65 @@
+//! Kernels for NVIDIA GPUs: what a host needs to run them.
+//!
+//! The kernels are `kernels/cuda/*.cu`. Here is their host side: how weights are packed
+//! ([`PackedMatrix`]), typed memory of a device ([`Buffer`]), and a safe function for each launch.
+//! A device is anything that implements [`Gpu`]: `CandleGpu` (feature `cuda`), which compiles the
+//! kernels with nvcc and runs them on candle's device, and `Emulator` (feature `emulation`), which
+//! compiles the same files with a C++ compiler and runs them thread by thread on the CPU, so that
+//! all of this is tested where there is no GPU.
+//!
+//! Promises: a launch that is accepted reads and writes only the memory it names; a result of a row
+//! does not depend on the other rows of its launch.
+//! Never knows: models, layers, tokens' meaning.
+
+#[cfg(feature = "cuda")]
+mod candle;
+#[cfg(any(test, feature = "emulation"))]
+mod emulator;
+mod launch;
+mod memory;
+mod packing;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "cuda")]
+pub use candle::CandleGpu;
+#[cfg(any(test, feature = "emulation"))]
+pub use emulator::{Emulator, Order};
+pub use launch::{
+    AddNormed, Argmax, Attention, AttentionItems, AttentionScratch, Division, Embed, ITEM_WORDS,
+    Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, Product, ProjectHeads,
+    StepRows, Unpack, list_items,
+};
+pub use memory::{Buffer, Gpu, GpuError, Memory, View, ViewMut, Word};
+pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
+
+/// Names of all kernels, as the `.cu` files export them.
+pub const KERNELS: [&str; 27] = [
+    "product_bf16_8",
+    "product_bf16_32",
+    "product_q4_0_8",
+    "product_q4_0_32",
+    "product_q4_1_8",
+    "product_q4_1_32",
+    "product_q5_0_8",
+    "product_q5_0_32",
+    "product_q5_1_8",
+    "product_q5_1_32",
+    "product_q8_0_8",
+    "product_q8_0_32",
+    "product_q4_k_8",
+    "product_q4_k_32",
+    "product_q5_k_8",
+    "product_q5_k_32",
+    "product_q6_k_8",
+    "product_q6_k_32",
+    "embed",
+    "add_normed",
+    "normed",
+    "unpack",
+    "project_heads",
+    "attention_64",
+    "attention_128",
+    "attention_256",
+    "argmax",
+];
