@@ -48,6 +48,14 @@ struct PlaneBytes {
     is_scaled_by_span: bool,
 }
 
+impl PlaneBytes {
+    /// Of a tile with so many groups: codes, high, scales.
+    fn of_tile(&self, groups: usize) -> [usize; 3] {
+        let parts = if self.is_scaled_by_span { groups.div_ceil(2) } else { groups };
+        [self.codes * groups, self.high * groups, self.scales * parts]
+    }
+}
+
 impl Format {
     /// Every format, in the order of the numbers that kernels know them by.
     pub const ALL: [Format; 9] = [
@@ -76,6 +84,12 @@ impl Format {
             DType::Q6_K => Format::Q6_K,
             DType::Q2_K | DType::Q3_K => return None,
         })
+    }
+
+    /// Bytes that a matrix of `[rows, columns]` takes when it is packed.
+    pub fn packed_bytes(self, [rows, columns]: [usize; 2]) -> usize {
+        let (tiles, groups) = (rows.div_ceil(TILE), columns.div_ceil(GROUP));
+        self.planes().of_tile(groups).into_iter().sum::<usize>() * tiles
     }
 
     /// The number that kernels know it by (`enum Type` in `rows.cu`).
@@ -134,11 +148,7 @@ impl PackedMatrix {
     ) -> Option<Self> {
         let format = Format::of(dtype)?;
         let (tiles, groups) = (rows.div_ceil(TILE), columns.div_ceil(GROUP));
-        let bytes = format.planes();
-        let scale_parts = if bytes.is_scaled_by_span { groups.div_ceil(2) } else { groups };
-        // Of one tile.
-        let [codes, high, scales] =
-            [bytes.codes * groups, bytes.high * groups, bytes.scales * scale_parts];
+        let [codes, high, scales] = format.planes().of_tile(groups);
         let mut packed = PackedMatrix {
             format,
             rows,

@@ -3,6 +3,7 @@
 //! Never knows: the order of the steps, sequences beyond the batch, text.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 mod timed;
 

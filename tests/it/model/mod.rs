@@ -3,6 +3,7 @@
 
 mod batch;
 mod config;
+mod cuda;
 mod damage;
 mod families;
 mod pooling;

@@ -182,6 +182,12 @@ impl TinyModel {
         model
     }
 
+    /// A model of this family with wider heads; weights are bf16 values.
+    pub(crate) fn with_heads_of(self, head_dim: usize) -> Self {
+        let config = with(self.config, json!({ "head_dim": head_dim }));
+        Self::random(config, 8).rounded(Storage::BF16)
+    }
+
     fn put(&mut self, name: String, dims: Vec<usize>, mut next: impl FnMut() -> f32) {
         let values = (0..dims.iter().product()).map(|_| next()).collect();
         self.tensors.insert(name, TinyTensor { dims, values });

@@ -40,6 +40,7 @@ fn packed_sizes_are_the_files_but_for_filling() {
         let row = |row: usize| &bytes[row * row_bytes..(row + 1) * row_bytes];
         let packed = PackedMatrix::new(dtype, [rows, columns], 3, row).unwrap();
         assert_eq!(packed.bytes(), bytes.len(), "{dtype}");
+        assert_eq!(packed.bytes(), packed.format().packed_bytes([rows, columns]));
         assert_eq!(packed, PackedMatrix::new(dtype, [rows, columns], 1, row).unwrap());
     }
     assert_eq!(Format::of(DType::Q2_K), None);

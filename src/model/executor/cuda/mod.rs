@@ -1,0 +1,405 @@
+//! The executor for one NVIDIA GPU: packed weights, keys and values as bf16, products on tensor
+//! cores.
+//!
+//! Every row of a step is treated alike, whether its sequence decodes or is prefilled: products take
+//! up to 32 rows at a time, attention each row for itself. So prompts cost more than they need to;
+//! decoding is what this is built for.
+//!
+//! Promises: the same bits for a row whatever else is in the batch. Memory is taken when it is made,
+//! but for block tables longer than any before; a step that fails leaves nothing half done that the
+//! next could see.
+//! Never knows: how a product or a softmax is computed; that is `kernels`.
+
+mod inputs;
+mod weights;
+
+use std::sync::Arc;
+
+use kernels::cpu::GateActivation;
+use kernels::cuda::{
+    AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, Input, Next, Normed,
+    Output, Product, ProjectHeads, View,
+};
+use kernels::reference::RopePairs;
+
+use self::inputs::StepInputs;
+use self::weights::{DeviceWeights, weight_bytes};
+use super::{Executor, ExecutorLimits, Outputs};
+use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
+use crate::model::config::{Activation, ModelConfig, RopeStyle};
+use crate::model::decoder::DecoderShape;
+use crate::model::error::ModelError;
+use crate::model::load::Model;
+
+/// Items of attention in one launch, at least: enough to fill any GPU many times over.
+const MIN_ITEMS: usize = 2048;
+/// Positions in an item.
+const ITEM_POSITIONS: usize = 256;
+
+/// Runs the steps with [`kernels::cuda`].
+#[derive(Debug)]
+pub struct CudaExecutor {
+    config: ModelConfig,
+    gpu: Box<dyn Gpu>,
+    weights: DeviceWeights,
+    /// The kinds of windows that layers have, and each layer's.
+    windows: Vec<Option<usize>>,
+    window_of: Vec<usize>,
+    rotations: Vec<Buffer<f32>>, // One for each of the model's ropes.
+    keys: Vec<Buffer<u16>>,      // One for each layer, as are the values.
+    values: Vec<Buffer<u16>>,
+    inputs: StepInputs,
+    scratch: AttentionScratch,
+    state: State,
+    queries: Buffer<u16>,  // [rows, q_size]
+    attended: Buffer<u16>, // [rows, q_size up to a group]
+    gated: Buffer<u16>,    // [rows, intermediate_size up to a group]
+    product: Buffer<f32>,  // [rows, q_size + 2 kv_size], or what a post-norm normalizes
+    device_logits: Buffer<f32>,
+    device_hidden: Buffer<f32>,
+    logits: Vec<f32>,       // [num_outputs, vocab_size]
+    final_hidden: Vec<f32>, // [num_hidden, hidden_size]
+}
+
+/// The hidden state, and what the next product reads of it.
+#[derive(Debug)]
+struct State {
+    hidden: Buffer<f32>,  // [rows, hidden_size]
+    x: Buffer<u16>,       // [rows, stride]: times the weights of the norm that follows
+    squares: Buffer<f32>, // [rows, parts]
+    stride: usize,
+    /// Parts of each row's sum of squares, as its last writer left them.
+    parts: usize,
+}
+
+impl State {
+    /// For a launch that writes the state: the state itself, and what it leaves for the next.
+    fn next<'a>(
+        &'a mut self,
+        norm: View<'a, f32>,
+        parts: usize,
+    ) -> (&'a mut Buffer<f32>, Next<'a>) {
+        self.parts = parts;
+        let (x, squares) = (self.x.view_mut(), self.squares.view_mut());
+        (&mut self.hidden, Next { norm, x, stride: self.stride, squares })
+    }
+
+    /// For a product that begins with a norm.
+    fn normed(&self, width: usize, eps: f32) -> Input<'_> {
+        let squares = self.squares.view();
+        let division = Division { squares, parts: self.parts, width, eps };
+        Input { x: self.x.view(), rows: None, division: Some(division) }
+    }
+}
+
+impl CudaExecutor {
+    /// Packs and uploads the weights and takes the memory for the largest step.
+    ///
+    /// Fails with [`ModelError::Executor`] when the model does not fit, or has sizes or types that
+    /// the kernels do not take. Of the limits, `threads` are those that pack.
+    pub fn new(
+        gpu: Box<dyn Gpu>,
+        model: Arc<Model>,
+        limits: ExecutorLimits,
+    ) -> Result<Self, ModelError> {
+        let config = model.config.clone();
+        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
+        if !Attention::is_supported(heads, kv_heads, head_dim) {
+            return Err(ModelError::Executor(format!(
+                "{heads} heads of {head_dim} values over {kv_heads} key heads: GPUs run heads of \
+                 64, 128 or 256 values and up to 8 for each key head; use --device cpu"
+            )));
+        }
+        // Positions beyond the whole cache are never reached.
+        let max_context = config.max_context.min(limits.num_blocks * BLOCK_SIZE);
+        let shape = DecoderShape { max_context, ..DecoderShape::new(&config, &limits) };
+        check_room(&*gpu, &model, &shape)?;
+        let weights = DeviceWeights::new(&model, &*gpu, limits.threads)?;
+        let (windows, window_of) = kinds_of_windows(&config);
+        let max_items = max_context.div_ceil(ITEM_POSITIONS).max(MIN_ITEMS);
+        let rows = limits.max_tokens;
+        let gpu_ref = &*gpu;
+        let cache_len = limits.num_blocks * BLOCK_SIZE * config.kv_size();
+        let cache = || -> Result<Vec<Buffer<u16>>, ModelError> {
+            (0..config.num_layers).map(|_| Ok(Buffer::zeros(gpu_ref, cache_len)?)).collect()
+        };
+        let (keys, values) = (cache()?, cache()?);
+        let halves = |len: usize| Buffer::<u16>::zeros(gpu_ref, rows * len);
+        let floats = |len: usize| Buffer::<f32>::zeros(gpu_ref, rows * len);
+        let hidden = config.hidden_size;
+        let first = &weights.layers[0];
+        let stride = first.qkv[0].matrix.input_stride();
+        let parts = first.o.tiles().max(first.down.tiles());
+        let product = (config.q_size() + 2 * config.kv_size()).max(hidden);
+        Ok(Self {
+            rotations: config
+                .ropes
+                .iter()
+                .map(|rope| Ok(Buffer::from_slice(gpu_ref, &rotations(rope, max_context))?))
+                .collect::<Result<_, ModelError>>()?,
+            keys,
+            values,
+            inputs: StepInputs::new(gpu_ref, shape, max_items)?,
+            scratch: AttentionScratch::new(gpu_ref, [rows, max_items], [kv_heads, head_dim])?,
+            state: State {
+                hidden: floats(hidden)?,
+                x: halves(stride)?,
+                squares: floats(parts)?,
+                stride,
+                parts: 1,
+            },
+            queries: halves(config.q_size())?,
+            attended: halves(first.o.input_stride())?,
+            gated: halves(first.down.input_stride())?,
+            product: floats(product)?,
+            device_logits: Buffer::zeros(gpu_ref, limits.max_outputs * config.vocab_size)?,
+            device_hidden: floats(hidden)?,
+            logits: vec![0.0; limits.max_outputs * config.vocab_size],
+            final_hidden: Vec::new(),
+            windows,
+            window_of,
+            weights,
+            config,
+            gpu,
+        })
+    }
+
+    /// Adds `weight * input` to the hidden state, normalized first where the model has post-norms.
+    fn add_product(&mut self, index: usize, step: AddStep) -> Result<(), ModelError> {
+        let (gpu, rows) = (&*self.gpu, self.inputs.num_rows());
+        let layer = &self.weights.layers[index];
+        let (matrix, post_norm, x, norm) = match step {
+            AddStep::Attention => {
+                (&layer.o, &layer.post_attn_norm, &self.attended, &layer.ffn_norm)
+            }
+            AddStep::FeedForward => {
+                let next = self.weights.layers.get(index + 1);
+                let norm = next.map_or(&self.weights.output_norm, |layer| &layer.attn_norm);
+                (&layer.down, &layer.post_ffn_norm, &self.gated, norm)
+            }
+        };
+        let input = Input { x: x.view(), rows: None, division: None };
+        let Some(post_norm) = post_norm else {
+            let (hidden, next) = self.state.next(norm.view(), matrix.tiles());
+            let output = Output::Add { hidden: hidden.view_mut(), next };
+            return Ok(Product { matrix, input, tokens: rows, output }.run(gpu)?);
+        };
+        let output = Output::Store {
+            out: self.product.view_mut(),
+            stride: matrix.rows(),
+            bias: None,
+            softcap: None,
+        };
+        Product { matrix, input, tokens: rows, output }.run(gpu)?;
+        let (hidden, next) = self.state.next(norm.view(), 1);
+        AddNormed {
+            product: self.product.view(),
+            post_norm: post_norm.view(),
+            eps: self.config.norm_eps,
+            rows,
+            hidden: hidden.view_mut(),
+            next,
+        }
+        .run(gpu)?;
+        Ok(())
+    }
+}
+
+/// The steps that add to the hidden state.
+#[derive(Clone, Copy)]
+enum AddStep {
+    Attention,
+    FeedForward,
+}
+
+impl Executor for CudaExecutor {
+    fn embed(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.inputs.set(&*self.gpu, batch, &self.windows)?;
+        let norm = self.weights.layers[0].attn_norm.view();
+        let (hidden, next) = self.state.next(norm, 1);
+        Embed {
+            table: &self.weights.embedding,
+            tokens: self.inputs.tokens(),
+            scale: self.config.embedding_scale,
+            hidden: hidden.view_mut(),
+            next,
+        }
+        .run(&*self.gpu)?;
+        Ok(())
+    }
+
+    fn norm_qkv(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
+        let (config, gpu) = (&self.config, &*self.gpu);
+        let layer = &self.weights.layers[index];
+        let stride = config.q_size() + 2 * config.kv_size();
+        let tokens = self.inputs.num_rows();
+        let mut column = 0;
+        for projection in &layer.qkv {
+            let (matrix, len) = (&projection.matrix, self.product.len());
+            let output = Output::Store {
+                out: self.product.view_mut().slice(column..len),
+                stride,
+                bias: projection.bias.as_ref().map(Buffer::view),
+                softcap: None,
+            };
+            let input = self.state.normed(config.hidden_size, config.norm_eps);
+            Product { matrix, input, tokens, output }.run(gpu)?;
+            column += matrix.rows();
+        }
+        ProjectHeads {
+            products: self.product.view(),
+            norms: layer.head_norms.as_ref().map(|(q, k)| (q.view(), k.view())),
+            eps: config.norm_eps,
+            rotations: self.rotations[config.layers[index].rope].view(),
+            pairs: match config.rope_style {
+                RopeStyle::Interleaved => RopePairs::Adjacent,
+                RopeStyle::Halves => RopePairs::Halves,
+            },
+            rows: self.inputs.rows(),
+            heads: config.num_heads,
+            kv_heads: config.num_kv_heads,
+            head_dim: config.head_dim,
+            queries: self.queries.view_mut(),
+            keys: self.keys[index].view_mut(),
+            values: self.values[index].view_mut(),
+        }
+        .run(gpu)?;
+        Ok(())
+    }
+
+    fn attention(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
+        let config = &self.config;
+        let window = self.window_of[index];
+        for items in self.inputs.attention(window) {
+            Attention {
+                queries: self.queries.view(),
+                keys: self.keys[index].view(),
+                values: self.values[index].view(),
+                rows: self.inputs.rows(),
+                items,
+                scratch: &mut self.scratch,
+                heads: config.num_heads,
+                kv_heads: config.num_kv_heads,
+                head_dim: config.head_dim,
+                window: self.windows[window],
+                scale: config.attention_scale,
+                softcap: config.attention_softcap,
+                out: self.attended.view_mut(),
+                out_stride: self.weights.layers[index].o.input_stride(),
+            }
+            .run(&*self.gpu)?;
+        }
+        Ok(())
+    }
+
+    fn attention_output(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.add_product(index, AddStep::Attention)
+    }
+
+    fn gate_up(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
+        let (config, layer) = (&self.config, &self.weights.layers[index]);
+        let output = Output::Gate {
+            activation: match config.activation {
+                Activation::Silu => GateActivation::Silu,
+                Activation::GeluTanh => GateActivation::GeluTanh,
+            },
+            x: self.gated.view_mut(),
+            stride: layer.down.input_stride(),
+        };
+        let input = self.state.normed(config.hidden_size, config.norm_eps);
+        let tokens = self.inputs.num_rows();
+        Product { matrix: &layer.gate_up, input, tokens, output }.run(&*self.gpu)?;
+        Ok(())
+    }
+
+    fn down(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.add_product(index, AddStep::FeedForward)
+    }
+
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        let (config, gpu) = (&self.config, &*self.gpu);
+        let logits = batch.outputs.len() * config.vocab_size;
+        if let Some(rows) = self.inputs.outputs() {
+            let matrix = self.weights.output.as_ref().unwrap_or(&self.weights.embedding);
+            let input = Input {
+                rows: Some(rows),
+                ..self.state.normed(config.hidden_size, config.norm_eps)
+            };
+            let output = Output::Store {
+                out: self.device_logits.view_mut(),
+                stride: config.vocab_size,
+                bias: None,
+                softcap: config.final_softcap,
+            };
+            Product { matrix, input, tokens: batch.outputs.len(), output }.run(gpu)?;
+            self.device_logits.read(gpu, 0, &mut self.logits[..logits])?;
+        }
+        self.final_hidden.resize(batch.hidden.len() * config.hidden_size, 0.0);
+        if let Some(rows) = self.inputs.hidden() {
+            Normed {
+                hidden: self.state.hidden.view(),
+                rows,
+                norm: self.weights.output_norm.view(),
+                eps: config.norm_eps,
+                out: self.device_hidden.view_mut(),
+            }
+            .run(gpu)?;
+            self.device_hidden.read(gpu, 0, &mut self.final_hidden)?;
+        }
+        Ok(Outputs { logits: &self.logits[..logits], hidden: &self.final_hidden })
+    }
+}
+
+/// Says how much is missing before anything is loaded, rather than half way.
+fn check_room(gpu: &dyn Gpu, model: &Model, shape: &DecoderShape) -> Result<(), ModelError> {
+    let config = &model.config;
+    let weights = weight_bytes(model)?;
+    let cache = 4 * shape.num_blocks * BLOCK_SIZE * config.kv_size() * config.num_layers;
+    let row = 4 * (3 * config.hidden_size + 2 * config.q_size() + 2 * config.kv_size())
+        + 2 * config.intermediate_size;
+    let rest = row * shape.max_tokens + 4 * shape.max_outputs * config.vocab_size;
+    let free = gpu.free_memory()?;
+    let needed = weights.saturating_add(cache).saturating_add(rest);
+    if needed <= free {
+        return Ok(());
+    }
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    Err(ModelError::Executor(format!(
+        "the model needs {} MiB on {} (weights {}, keys and values {}), of which {} are free: use \
+         less kv_memory, fewer bits a weight, or --device cpu",
+        mib(needed),
+        gpu.name(),
+        mib(weights),
+        mib(cache),
+        mib(free)
+    )))
+}
+
+/// The different windows of a model's layers, and which of them each layer has.
+fn kinds_of_windows(config: &ModelConfig) -> (Vec<Option<usize>>, Vec<usize>) {
+    let mut windows = Vec::new();
+    let window_of = config
+        .layers
+        .iter()
+        .map(|layer| {
+            let known = windows.iter().position(|window| *window == layer.sliding_window);
+            known.unwrap_or_else(|| {
+                windows.push(layer.sliding_window);
+                windows.len() - 1
+            })
+        })
+        .collect();
+    (windows, window_of)
+}
+
+/// Cosine and sine of each pair at each position. `[positions, head_dim / 2, 2]`
+fn rotations(rope: &crate::model::rope::RopeTable, positions: usize) -> Vec<f32> {
+    let pairs = rope.inv_freq.len();
+    let (mut cos, mut sin) = (vec![0.0; pairs], vec![0.0; pairs]);
+    let mut table = Vec::with_capacity(positions * pairs * 2);
+    for position in 0..positions {
+        rope.fill(position as u32, &mut cos, &mut sin);
+        table.extend(cos.iter().zip(&sin).flat_map(|(cos, sin)| [*cos, *sin]));
+    }
+    table
+}

@@ -1,0 +1,164 @@
+//! The executor for GPUs, whole, without one: its launches go to the emulator. Each family against
+//! the reference executor; a real quantized file; what it refuses.
+
+use std::sync::Arc;
+
+use kernels::cuda::{Emulator, Order};
+use mizan::model::executor::cuda::CudaExecutor;
+use mizan::model::verify::{Comparison, Gates, logits_of_each_position};
+use mizan::model::{BatchSequence, Executor, ExecutorLimits, ForwardBatch, Model};
+
+use super::{decoder, limits, reference_logits};
+use crate::support::models;
+use crate::support::random::Random;
+use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
+
+/// Weights are bf16 as they are; activations, keys, values and weights of attention are rounded to
+/// it, each by up to one part in 512, in every layer anew. Measured: NMSE of 1e-5 to 2e-4.
+const ROUNDED_TO_BF16: Gates =
+    Gates { max_nmse: 2e-4, min_top1_agreement: 0.9, max_mean_kld: 1e-4 };
+
+/// Past Gemma 3's window of 5, and more rows than one product takes.
+const NUM_TOKENS: usize = 37;
+
+fn open(tiny: TinyModel) -> Arc<Model> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tiny = TinyModel { storage: Storage::BF16, ..tiny.with_heads_of(64) };
+    tiny.write_folder(folder.path(), 1);
+    Arc::new(Model::open(folder.path()).expect("sound"))
+}
+
+fn executor(model: &Arc<Model>, order: Order, limits: ExecutorLimits) -> Box<dyn Executor> {
+    let gpu = Box::new(Emulator::new(order));
+    Box::new(CudaExecutor::new(gpu, Arc::clone(model), limits).expect("it fits"))
+}
+
+fn cuda_logits(model: &Arc<Model>, tokens: &[u32], step: usize, order: Order) -> Vec<f32> {
+    let limits = limits(tokens.len(), step);
+    let mut decoder = decoder(model, executor(model, order, limits), &limits);
+    logits_of_each_position(&mut decoder, tokens).expect("sound batches")
+}
+
+fn tokens() -> Vec<u32> {
+    let mut random = Random(99);
+    (0..NUM_TOKENS).map(|_| (random.next() % VOCAB_SIZE as u64) as u32).collect()
+}
+
+fn check(tiny: TinyModel) {
+    let (model, tokens) = (open(tiny), tokens());
+    let expected = reference_logits(&model, &tokens, NUM_TOKENS);
+    let actual = cuda_logits(&model, &tokens, NUM_TOKENS, Order::Forwards);
+    let comparison = Comparison::of(&expected, &actual, VOCAB_SIZE);
+    println!("{}: {comparison}", model.config.architecture);
+    assert!(comparison.is_within(&ROUNDED_TO_BF16), "{comparison}");
+    let in_steps = cuda_logits(&model, &tokens, 7, Order::Backwards);
+    assert!(in_steps == actual, "other logits in steps of 7, backwards");
+}
+
+#[test]
+fn llama() {
+    check(tiny_models::llama());
+}
+
+#[test]
+fn llama_with_scaled_rope() {
+    check(tiny_models::llama3());
+}
+
+#[test]
+fn qwen2() {
+    check(tiny_models::qwen2());
+}
+
+#[test]
+fn qwen3() {
+    check(tiny_models::qwen3());
+}
+
+#[test]
+fn gemma2() {
+    check(tiny_models::gemma2());
+}
+
+#[test]
+fn gemma3() {
+    check(tiny_models::gemma3());
+}
+
+/// Two sequences in one step, one of them going on, over blocks in no order; some rows' logits, then
+/// others' hidden states.
+#[test]
+fn rows_do_not_depend_on_their_neighbours() {
+    let (model, tokens) = (open(tiny_models::qwen3()), tokens());
+    let limits = ExecutorLimits { max_tokens: 24, max_outputs: 24, num_blocks: 6, threads: 1 };
+    let sequence = |rows: std::ops::Range<u32>, context_len: u32, blocks: std::ops::Range<u32>| {
+        BatchSequence { rows, blocks, context_len }
+    };
+    // Alone: positions 0 to 17, then 18.
+    let first = |blocks: &[u32]| ForwardBatch {
+        tokens: tokens[..18].to_vec(),
+        positions: (0..18).collect(),
+        slots: (0..18).map(|p| blocks[p / 16] * 16 + p as u32 % 16).collect(),
+        sequences: vec![sequence(0..18, 18, 0..2)],
+        block_tables: blocks.to_vec(),
+        outputs: vec![17],
+        hidden: vec![],
+    };
+    let alone = ForwardBatch {
+        tokens: vec![tokens[18]],
+        positions: vec![18],
+        slots: vec![16 + 2],
+        sequences: vec![sequence(0..1, 19, 0..2)],
+        block_tables: vec![0, 1],
+        outputs: vec![0],
+        hidden: vec![],
+    };
+    let mut decoder_alone = decoder(&model, executor(&model, Order::Forwards, limits), &limits);
+    decoder_alone.forward(&first(&[0, 1])).expect("a sound batch");
+    let expected = decoder_alone.forward(&alone).expect("a sound batch").to_vec();
+    // Together with the start of another one, whose hidden states are wanted.
+    let together = ForwardBatch {
+        tokens: [&tokens[18..19], &tokens[20..23]].concat(),
+        positions: vec![18, 0, 1, 2],
+        slots: vec![2 * 16 + 2, 48, 49, 50],
+        sequences: vec![sequence(0..1, 19, 0..2), sequence(1..4, 3, 2..3)],
+        block_tables: vec![5, 2, 3],
+        outputs: vec![0],
+        hidden: vec![2, 3],
+    };
+    let mut decoder = decoder(&model, executor(&model, Order::Forwards, limits), &limits);
+    decoder.forward(&first(&[5, 2])).expect("a sound batch");
+    let outputs = decoder.run(&together).expect("a sound batch");
+    assert!(outputs.logits == expected, "a neighbour changed the logits");
+    assert_eq!(outputs.hidden.len(), 2 * model.config.hidden_size);
+    assert!(outputs.hidden.iter().all(|value| value.is_finite() && *value != 0.0));
+}
+
+/// Four-bit weights as their file has them: 9 heads over 3, an embedding that is the output matrix.
+#[test]
+fn a_real_quantized_file() {
+    let path = models::path("smollm2-135m-instruct");
+    let model = Arc::new(Model::open(&path).expect("a sound file"));
+    let tokens = [504, 3630, 282, 354];
+    let expected = reference_logits(&model, &tokens, tokens.len());
+    let actual = cuda_logits(&model, &tokens, tokens.len(), Order::Forwards);
+    let comparison = Comparison::of(&expected, &actual, model.config.vocab_size);
+    println!("{comparison}");
+    assert!(comparison.is_within(&ROUNDED_TO_BF16), "{comparison}");
+}
+
+#[test]
+fn refuses_what_it_cannot_run() {
+    let refusal = |tiny: &TinyModel, num_blocks: usize| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        tiny.write_folder(folder.path(), 1);
+        let model = Arc::new(Model::open(folder.path()).expect("sound"));
+        let limits = ExecutorLimits { max_tokens: 8, max_outputs: 8, num_blocks, threads: 1 };
+        let gpu = Box::new(Emulator::new(Order::Forwards));
+        CudaExecutor::new(gpu, model, limits).expect_err("it is refused").to_string()
+    };
+    let narrow = refusal(&tiny_models::qwen3(), 8);
+    assert!(narrow.contains("4 heads of 16 values over 2 key heads"), "{narrow}");
+    let large = refusal(&tiny_models::qwen3().with_heads_of(64), 1 << 20);
+    assert!(large.contains("MiB on emulated GPU") && large.contains("use less"), "{large}");
+}
