@@ -38,7 +38,7 @@ pub struct ServerSettings {
     #[arg(long = "model", env = "MIZAN_MODEL", value_name = "ID", value_delimiter = ',')]
     pub models: Option<Vec<String>>,
 
-    /// Where models run: auto or cpu [default: auto]
+    /// Where models run: auto, cpu, or with the feature cuda also cuda or cuda:N [default: auto]
     #[arg(long, env = "MIZAN_DEVICE")]
     pub device: Option<Device>,
 
@@ -212,26 +212,42 @@ pub enum Device {
     Auto,
     /// The processor.
     Cpu,
+    /// The NVIDIA GPU of this number. Builds without the feature `cuda` refuse it.
+    Cuda(usize),
 }
+
+/// What a build without it answers who asks for a GPU.
+const NO_CUDA: &str = "this build has auto and cpu; one for NVIDIA GPUs is made by `cargo build \
+                       --release --features cuda`";
 
 impl FromStr for Device {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            _ => Err(format!("unknown device \"{text}\": this build has auto and cpu")),
+        let known =
+            if cfg!(feature = "cuda") { "auto, cpu, cuda and cuda:N" } else { "auto and cpu" };
+        let gpu = match text.split_once(':') {
+            None if text == "cuda" => Some(0),
+            Some(("cuda", number)) => number.parse().ok(),
+            _ => None,
+        };
+        match (text, gpu) {
+            ("auto", _) => Ok(Device::Auto),
+            ("cpu", _) => Ok(Device::Cpu),
+            (_, Some(gpu)) if cfg!(feature = "cuda") => Ok(Device::Cuda(gpu)),
+            (_, Some(_)) => Err(format!("no device \"{text}\": {NO_CUDA}")),
+            _ => Err(format!("unknown device \"{text}\": this build has {known}")),
         }
     }
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Device::Auto => "auto",
-            Device::Cpu => "cpu",
-        })
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(gpu) => write!(f, "cuda:{gpu}"),
+        }
     }
 }
 
@@ -388,7 +404,7 @@ impl fmt::Display for SecureOrigin {
     }
 }
 
-deserialize_from_text!(Device => "a device in quotes: \"auto\" or \"cpu\"");
+deserialize_from_text!(Device => "a device in quotes, such as \"auto\" or \"cpu\"");
 deserialize_from_text!(Speculation => "a speculation in quotes: \"off\" or \"prompt-lookup\"");
 deserialize_from_text!(NoticeNetworks => "networks in quotes: \"public\", \"private\" or \"any\"");
 deserialize_from_text!(Host => "an address in quotes, such as \"127.0.0.1\"");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::config::StoreFlags;
+use crate::config::{Device, StoreFlags};
 use crate::model::verify::{Gates, verify};
 use crate::model::{BLOCK_SIZE, Model};
 use crate::registry::{self, DecoderLimits};
@@ -45,6 +45,9 @@ pub(crate) struct VerifyFlags {
     /// Compare this many positions at most
     #[arg(long, value_name = "N", default_value_t = 256)]
     positions: usize,
+    /// Where the model runs [default: as in the settings]
+    #[arg(long)]
+    device: Option<Device>,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -70,6 +73,7 @@ pub(crate) fn run(flags: VerifyFlags) -> Result<()> {
         max_outputs: tokens.len(),
         num_blocks: tokens.len().div_ceil(BLOCK_SIZE),
         threads: config.threads,
+        device: flags.device.unwrap_or(config.device),
     };
     let mut decoder = registry::open_decoder(&files.path, limits)?;
     println!("{}: {} against candle-transformers", entry.id, files.path.display());

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalog::{self, ModelEntry};
-use crate::config::{Config, Speculation};
+use crate::config::{Config, Device, Speculation};
 use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
 use crate::grammar::Environment;
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
+use crate::model::executor::cuda;
 use crate::model::{
-    BLOCK_SIZE, DeclaredPooling, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig,
-    ModelError, Pooling,
+    BLOCK_SIZE, DeclaredPooling, Decoder, DecoderShape, Executor, ExecutorLimits, Model,
+    ModelConfig, ModelError, Pooling,
 };
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -39,9 +40,11 @@ pub struct DecoderLimits {
     pub num_blocks: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// What computes.
+    pub device: Device,
 }
 
-/// Opens the model at `path` on the CPU with nothing around it: for measurements and checks.
+/// Opens the model at `path` with nothing around it: for measurements and checks.
 pub fn open_decoder(path: &Path, limits: DecoderLimits) -> Result<Decoder, ModelError> {
     let model = Arc::new(Model::open(path)?);
     let max_context = model.config.max_context;
@@ -58,10 +61,26 @@ fn decoder(
     max_context: usize,
     limits: DecoderLimits,
 ) -> Result<Decoder, ModelError> {
-    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads } = limits;
+    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device } = limits;
     let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
     let shape = DecoderShape { max_context, ..DecoderShape::new(&model.config, &limits) };
-    Ok(Decoder::new(Box::new(CpuExecutor::new(model, limits)?), shape))
+    Ok(Decoder::new(executor(device, model, limits)?, shape))
+}
+
+fn executor(
+    device: Device,
+    model: Arc<Model>,
+    limits: ExecutorLimits,
+) -> Result<Box<dyn Executor>, ModelError> {
+    match device {
+        Device::Cuda(gpu) => return cuda::on_gpu(gpu, model, limits),
+        Device::Auto if cuda::IS_BUILT => match cuda::on_gpu(0, Arc::clone(&model), limits) {
+            Ok(executor) => return Ok(executor),
+            Err(error) => tracing::warn!(%error, "the model runs on the CPU instead"),
+        },
+        Device::Auto | Device::Cpu => {}
+    }
+    Ok(Box::new(CpuExecutor::new(model, limits)?))
 }
 
 /// A model that is mapped but takes no memory yet: its size is known before it is loaded.
@@ -133,6 +152,7 @@ impl Plan {
             max_outputs: config.max_batch.max(speculative_rows) + SCORED_ROWS,
             num_blocks,
             threads: config.threads,
+            device: config.device,
         };
         let vocab_size = model.config.vocab_size;
         let decoder = decoder(Arc::new(model), context_length, limits)?;

@@ -132,7 +132,13 @@ fn flags_out_of_bounds_are_refused_with_the_bounds() {
     );
     check(
         "--device=cuda",
-        "'cuda' for '--device <DEVICE>': unknown device \"cuda\": this build has auto and cpu",
+        "'cuda' for '--device <DEVICE>': no device \"cuda\": this build has auto and cpu; one for \
+         NVIDIA GPUs is made by `cargo build --release --features cuda`",
+    );
+    check(
+        "--device=cuda:one",
+        "'cuda:one' for '--device <DEVICE>': unknown device \"cuda:one\": this build has auto and \
+         cpu",
     );
 }
 

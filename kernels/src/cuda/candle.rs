@@ -5,18 +5,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
-use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUresult};
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    CUdevice_attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
+};
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+    CudaFunction, CudaGraph, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use super::KERNELS;
-use super::memory::{Gpu, GpuError, Memory};
+use super::memory::{Gpu, GpuError, Memory, Recording};
 
 /// All kernels, compiled by `build.rs`.
 static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -123,7 +125,39 @@ impl Gpu for CandleGpu {
         // SAFETY: the caller vouches for the parameters.
         unsafe { launch.launch(config) }.map(drop).map_err(failed)
     }
+
+    fn record(
+        &self,
+        launches: &mut dyn FnMut() -> Result<(), GpuError>,
+    ) -> Result<Recording, GpuError> {
+        // Other threads may use the driver meanwhile.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed)?;
+        let outcome = launches();
+        // Ended in any case, or the stream would stay useless.
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed);
+        outcome?;
+        let graph = graph?.ok_or_else(|| GpuError::Failed("an empty recording".to_owned()))?;
+        graph.upload().map_err(failed)?;
+        Ok(Recording { launches: Box::new(Graph(Mutex::new(Handle(graph)))) })
+    }
+
+    unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
+        let graph = recording.launches.downcast_ref::<Graph>();
+        let graph =
+            graph.ok_or_else(|| GpuError::Failed("another device's recording".to_owned()))?;
+        let graph = graph.0.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.0.launch().map_err(failed)
+    }
 }
+
+/// A CUDA graph: the driver wants one call with it at a time.
+struct Graph(Mutex<Handle>);
+
+struct Handle(CudaGraph);
+
+// SAFETY: a graph may be used from any thread if calls are serialized; a lock does that.
+unsafe impl Send for Handle {}
 
 fn failed(error: DriverError) -> GpuError {
     GpuError::Failed(error.to_string())

@@ -5,11 +5,10 @@
 //! Never knows: what a kernel is for.
 
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::memory::{Gpu, GpuError, Memory};
+use super::memory::{Gpu, GpuError, Memory, Recording};
 
 /// Which block and which thread runs first. Results must not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +20,20 @@ pub enum Order {
 }
 
 /// Runs launches to their end, one at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Emulator {
     order: Order,
+    /// Launches that are noted instead of run, while a recording is made.
+    noted: Mutex<Option<Vec<Launch>>>,
+}
+
+/// A launch as it was asked for.
+#[derive(Clone, Debug)]
+struct Launch {
+    kernel: &'static str,
+    grid: [u32; 2],
+    threads: u32,
+    parameters: Vec<u8>,
 }
 
 type Emulate = unsafe extern "C" fn(
@@ -42,7 +52,13 @@ impl Emulator {
     /// If no C++ compiler compiles the kernels.
     pub fn new(order: Order) -> Self {
         library();
-        Self { order }
+        Self { order, noted: Mutex::new(None) }
+    }
+}
+
+impl Emulator {
+    fn lock_noted(&self) -> MutexGuard<'_, Option<Vec<Launch>>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -52,10 +68,33 @@ fn library() -> &'static Mutex<Emulate> {
     LIBRARY.get_or_init(|| Mutex::new(compile()))
 }
 
+/// The kernels and what runs them, by their place: tests may run on another machine than the one
+/// that built them.
+macro_rules! sources {
+    ($($path:literal),+ $(,)?) => {
+        [$(($path, include_str!(concat!("../../cuda/", $path)))),+]
+    };
+}
+
+const SOURCES: [(&str, &str); 9] = sources![
+    "machine.cuh",
+    "formats.cuh",
+    "product.cu",
+    "rows.cu",
+    "heads.cu",
+    "attention.cu",
+    "sampling.cu",
+    "emulation/machine.hpp",
+    "emulation/emulator.cpp",
+];
+
 fn compile() -> Emulate {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/emulation/emulator.cpp");
     let folder = std::env::temp_dir().join(format!("mizan-emulator-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+    std::fs::create_dir_all(folder.join("emulation")).expect("a temporary folder can be made");
+    for (path, text) in SOURCES {
+        std::fs::write(folder.join(path), text).expect("a temporary file can be written");
+    }
+    let source = folder.join("emulation/emulator.cpp");
     let library = folder.join("kernels.so");
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let output = Command::new(&compiler)
@@ -169,6 +208,10 @@ impl Gpu for Emulator {
         threads: u32,
         parameters: &[u8],
     ) -> Result<(), GpuError> {
+        if let Some(noted) = self.lock_noted().as_mut() {
+            noted.push(Launch { kernel, grid, threads, parameters: parameters.to_vec() });
+            return Ok(());
+        }
         let name = CString::new(kernel).expect("names have no NUL");
         // Parameter blocks begin with addresses.
         let words: Vec<u64> = parameters
@@ -197,5 +240,24 @@ impl Gpu for Emulator {
         // SAFETY: faults are string constants of the library.
         let fault = unsafe { CStr::from_ptr(fault) }.to_string_lossy();
         Err(GpuError::Failed(format!("{kernel}: {fault}")))
+    }
+
+    fn record(
+        &self,
+        launches: &mut dyn FnMut() -> Result<(), GpuError>,
+    ) -> Result<Recording, GpuError> {
+        *self.lock_noted() = Some(Vec::new());
+        let outcome = launches();
+        let noted = self.lock_noted().take().unwrap_or_default();
+        outcome.map(|()| Recording { launches: Box::new(noted) })
+    }
+
+    unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
+        let launches = recording.launches.downcast_ref::<Vec<Launch>>();
+        for Launch { kernel, grid, threads, parameters } in launches.expect("our recording") {
+            // SAFETY: the caller vouches for them again.
+            unsafe { self.launch(kernel, *grid, *threads, parameters)? };
+        }
+        Ok(())
     }
 }

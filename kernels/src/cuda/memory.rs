@@ -73,6 +73,32 @@ pub trait Gpu: Send + Sync + fmt::Debug {
         threads: u32,
         parameters: &[u8],
     ) -> Result<(), GpuError>;
+
+    /// Has what `launches` launches noted instead of run. It must ask for nothing else, and each
+    /// kernel has run before.
+    fn record(
+        &self,
+        launches: &mut dyn FnMut() -> Result<(), GpuError>,
+    ) -> Result<Recording, GpuError>;
+
+    /// Queues all launches of a recording, at the price of about one.
+    ///
+    /// # Safety
+    /// The recording is this device's, and what was promised of its launches holds again: their
+    /// memory still is, and nobody else uses it at that time.
+    unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError>;
+}
+
+/// Launches with the parameters that they were given, to be queued again and again.
+pub struct Recording {
+    /// As the device keeps them.
+    pub(super) launches: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a recording of launches")
+    }
 }
 
 /// A piece of a device's memory.

@@ -30,7 +30,7 @@ pub use launch::{
     Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, Product, ProjectHeads,
     StepRows, Unpack, list_items,
 };
-pub use memory::{Buffer, Gpu, GpuError, Memory, View, ViewMut, Word};
+pub use memory::{Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word};
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
 
 /// Names of all kernels, as the `.cu` files export them.

@@ -20,7 +20,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
-use crate::config::StoreFlags;
+use crate::config::{Device, StoreFlags};
 use crate::model::BLOCK_SIZE;
 use crate::registry::{DecoderLimits, open_decoder};
 
@@ -63,6 +63,9 @@ pub(crate) struct DecodeFlags {
     /// Threads that compute [default: the CPUs this process may use]
     #[arg(long)]
     threads: Option<usize>,
+    /// Where the model runs [default: as in the settings]
+    #[arg(long)]
+    device: Option<Device>,
     /// Only show where the time of a token goes: each step's share of prefill and decode
     #[arg(long, conflicts_with = "json")]
     profile: bool,
@@ -106,6 +109,7 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     let (mut config, entry) = load_model_config(flags.store.clone(), flags.model.clone())?;
     let files = pull::fetch(&entry, &config)?;
     config.threads = flags.threads.unwrap_or(config.threads);
+    config.device = flags.device.unwrap_or(config.device);
     if flags.copy {
         return runtime()?.block_on(copy::print(&config, &entry, rounds));
     }
@@ -120,7 +124,8 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     // A block for each sequence stays free, so that nothing that is measured is preempted.
     let num_blocks = num_blocks.into_iter().max().unwrap_or_default() + 2 * streams + 2;
     let max_outputs = streams.max(SHARING_STREAMS);
-    let limits = DecoderLimits { max_tokens: MAX_STEP_TOKENS, max_outputs, num_blocks, threads };
+    let (max_tokens, device) = (MAX_STEP_TOKENS, config.device);
+    let limits = DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device };
 
     let started = Instant::now();
     let decoder = open_decoder(&files.path, limits)?;

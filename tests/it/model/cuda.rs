@@ -1,9 +1,10 @@
-//! The executor for GPUs, whole, without one: its launches go to the emulator. Each family against
-//! the reference executor; a real quantized file; what it refuses.
+//! The executor for GPUs, whole: each family against the reference executor, a real quantized file,
+//! what it refuses. Without the feature `cuda` its launches go to the emulator; with it to the GPU,
+//! and a machine without one fails.
 
 use std::sync::Arc;
 
-use kernels::cuda::{Emulator, Order};
+use kernels::cuda::{Emulator, Gpu, Order};
 use mizan::model::executor::cuda::CudaExecutor;
 use mizan::model::verify::{Comparison, Gates, logits_of_each_position};
 use mizan::model::{BatchSequence, Executor, ExecutorLimits, ForwardBatch, Model};
@@ -28,9 +29,17 @@ fn open(tiny: TinyModel) -> Arc<Model> {
     Arc::new(Model::open(folder.path()).expect("sound"))
 }
 
+/// The GPU, which has its own order, or the emulator.
+fn gpu(order: Order) -> Box<dyn Gpu> {
+    #[cfg(feature = "cuda")]
+    if order == Order::Forwards {
+        return Box::new(kernels::cuda::CandleGpu::new(0).expect("these tests need a GPU"));
+    }
+    Box::new(Emulator::new(order))
+}
+
 fn executor(model: &Arc<Model>, order: Order, limits: ExecutorLimits) -> Box<dyn Executor> {
-    let gpu = Box::new(Emulator::new(order));
-    Box::new(CudaExecutor::new(gpu, Arc::clone(model), limits).expect("it fits"))
+    Box::new(CudaExecutor::new(gpu(order), Arc::clone(model), limits).expect("it fits"))
 }
 
 fn cuda_logits(model: &Arc<Model>, tokens: &[u32], step: usize, order: Order) -> Vec<f32> {
@@ -51,8 +60,14 @@ fn check(tiny: TinyModel) {
     let comparison = Comparison::of(&expected, &actual, VOCAB_SIZE);
     println!("{}: {comparison}", model.config.architecture);
     assert!(comparison.is_within(&ROUNDED_TO_BF16), "{comparison}");
-    let in_steps = cuda_logits(&model, &tokens, 7, Order::Backwards);
-    assert!(in_steps == actual, "other logits in steps of 7, backwards");
+    let in_steps = cuda_logits(&model, &tokens, 7, Order::Forwards);
+    assert!(in_steps == actual, "other logits in steps of 7");
+    // The emulator, whose additions within an `mma` have another order than a GPU's.
+    let backwards = cuda_logits(&model, &tokens, 7, Order::Backwards);
+    let is_emulated = !cfg!(feature = "cuda");
+    assert!(!is_emulated || backwards == actual, "other logits backwards");
+    let comparison = Comparison::of(&expected, &backwards, VOCAB_SIZE);
+    assert!(comparison.is_within(&ROUNDED_TO_BF16), "emulated: {comparison}");
 }
 
 #[test]

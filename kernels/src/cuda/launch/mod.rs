@@ -35,6 +35,16 @@ impl<'a> Indices<'a> {
     pub unsafe fn new(view: View<'a, u32>, below: usize) -> Self {
         Self { view, below }
     }
+
+    /// Numbers.
+    pub fn len(&self) -> usize {
+        self.view.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.view.is_empty()
+    }
 }
 
 /// A parameter block as a kernel has it: plain numbers, no padding.

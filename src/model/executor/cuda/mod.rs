@@ -3,7 +3,9 @@
 //!
 //! Every row of a step is treated alike, whether its sequence decodes or is prefilled: products take
 //! up to 32 rows at a time, attention each row for itself. So prompts cost more than they need to;
-//! decoding is what this is built for.
+//! decoding is what this is built for. A small step is filled up to one of a few numbers of rows and
+//! queued whole, from a recording of its launches (a CUDA graph): all that differs from step to step
+//! is in [`StepInputs`].
 //!
 //! Promises: the same bits for a row whatever else is in the batch. Memory is taken when it is made,
 //! but for block tables longer than any before; a step that fails leaves nothing half done that the
@@ -13,12 +15,13 @@
 mod inputs;
 mod weights;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
-    AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, Input, Next, Normed,
-    Output, Product, ProjectHeads, View,
+    AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, GpuError, Input, Next,
+    Normed, Output, Product, ProjectHeads, Recording, View,
 };
 use kernels::reference::RopePairs;
 
@@ -36,11 +39,35 @@ const MIN_ITEMS: usize = 2048;
 /// Positions in an item.
 const ITEM_POSITIONS: usize = 256;
 
+/// Whether this build can run models on GPUs.
+pub const IS_BUILT: bool = cfg!(feature = "cuda");
+
+/// An executor on NVIDIA GPU number `gpu`.
+#[cfg(feature = "cuda")]
+pub fn on_gpu(
+    gpu: usize,
+    model: Arc<Model>,
+    limits: ExecutorLimits,
+) -> Result<Box<dyn Executor>, ModelError> {
+    let gpu = Box::new(kernels::cuda::CandleGpu::new(gpu)?);
+    Ok(Box::new(CudaExecutor::new(gpu, model, limits)?))
+}
+
+/// Refuses: this build has no kernels for GPU number `gpu`.
+#[cfg(not(feature = "cuda"))]
+pub fn on_gpu(
+    gpu: usize,
+    _model: Arc<Model>,
+    _limits: ExecutorLimits,
+) -> Result<Box<dyn Executor>, ModelError> {
+    Err(ModelError::Executor(format!("this build is without the feature cuda: no GPU {gpu}")))
+}
+
 /// Runs the steps with [`kernels::cuda`].
 #[derive(Debug)]
 pub struct CudaExecutor {
     config: ModelConfig,
-    gpu: Box<dyn Gpu>,
+    gpu: Arc<dyn Gpu>,
     weights: DeviceWeights,
     /// The kinds of windows that layers have, and each layer's.
     windows: Vec<Option<usize>>,
@@ -59,7 +86,15 @@ pub struct CudaExecutor {
     device_hidden: Buffer<f32>,
     logits: Vec<f32>,       // [num_outputs, vocab_size]
     final_hidden: Vec<f32>, // [num_hidden, hidden_size]
+    /// The launches of whole steps, by how many rows they have; `None` after a first step of so
+    /// many, which is run launch by launch, as the driver loads kernels when they first run.
+    recordings: HashMap<usize, Option<Recording>>,
+    /// The present step has been queued as a whole.
+    is_replayed: bool,
 }
+
+/// Rows of steps that are recorded: a smaller step is filled up.
+const BUCKETS: [usize; 18] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 
 /// The hidden state, and what the next product reads of it.
 #[derive(Debug)]
@@ -139,7 +174,7 @@ impl CudaExecutor {
                 .collect::<Result<_, ModelError>>()?,
             keys,
             values,
-            inputs: StepInputs::new(gpu_ref, shape, max_items)?,
+            inputs: StepInputs::new(gpu_ref, shape, max_items, windows.len())?,
             scratch: AttentionScratch::new(gpu_ref, [rows, max_items], [kv_heads, head_dim])?,
             state: State {
                 hidden: floats(hidden)?,
@@ -156,12 +191,169 @@ impl CudaExecutor {
             device_hidden: floats(hidden)?,
             logits: vec![0.0; limits.max_outputs * config.vocab_size],
             final_hidden: Vec::new(),
+            recordings: HashMap::new(),
+            is_replayed: false,
             windows,
             window_of,
             weights,
             config,
-            gpu,
+            gpu: Arc::from(gpu),
         })
+    }
+
+    /// Queues a whole step, launch by launch.
+    fn launch_step(&mut self) -> Result<(), ModelError> {
+        self.launch_embed()?;
+        for layer in 0..self.config.num_layers {
+            self.launch_qkv(layer)?;
+            self.launch_attention(layer)?;
+            self.add_product(layer, AddStep::Attention)?;
+            self.launch_gate_up(layer)?;
+            self.add_product(layer, AddStep::FeedForward)?;
+        }
+        self.launch_logits()
+    }
+
+    /// Queues a step of `rows` rows from its recording, which is made the second time that there is
+    /// such a step; false the first time.
+    fn replay(&mut self, rows: usize) -> Result<bool, ModelError> {
+        let gpu = Arc::clone(&self.gpu);
+        match self.recordings.get(&rows) {
+            None => {
+                self.recordings.insert(rows, None);
+                return Ok(false);
+            }
+            Some(None) => {
+                let mut failure = None;
+                let recording = gpu.record(&mut || {
+                    self.launch_step().map_err(|error| {
+                        let why = GpuError::Failed(error.to_string());
+                        failure = Some(error);
+                        why
+                    })
+                });
+                if let Some(error) = failure {
+                    return Err(error);
+                }
+                self.recordings.insert(rows, Some(recording?));
+            }
+            Some(Some(_)) => {}
+        }
+        let Some(Some(recording)) = self.recordings.get(&rows) else { return Ok(false) };
+        // SAFETY: all memory that its launches name is this executor's, and where it was: recordings
+        // are dropped when the inputs move. The inputs hold a checked batch of so many rows.
+        unsafe { gpu.replay(recording)? };
+        Ok(true)
+    }
+
+    fn launch_embed(&mut self) -> Result<(), ModelError> {
+        let norm = self.weights.layers[0].attn_norm.view();
+        let (hidden, next) = self.state.next(norm, 1);
+        Embed {
+            table: &self.weights.embedding,
+            tokens: self.inputs.tokens(),
+            scale: self.config.embedding_scale,
+            hidden: hidden.view_mut(),
+            next,
+        }
+        .run(&*self.gpu)?;
+        Ok(())
+    }
+
+    fn launch_qkv(&mut self, index: usize) -> Result<(), ModelError> {
+        let (config, gpu) = (&self.config, &*self.gpu);
+        let layer = &self.weights.layers[index];
+        let stride = config.q_size() + 2 * config.kv_size();
+        let tokens = self.inputs.num_rows();
+        let mut column = 0;
+        for projection in &layer.qkv {
+            let (matrix, len) = (&projection.matrix, self.product.len());
+            let output = Output::Store {
+                out: self.product.view_mut().slice(column..len),
+                stride,
+                bias: projection.bias.as_ref().map(Buffer::view),
+                softcap: None,
+            };
+            let input = self.state.normed(config.hidden_size, config.norm_eps);
+            Product { matrix, input, tokens, output }.run(gpu)?;
+            column += matrix.rows();
+        }
+        ProjectHeads {
+            products: self.product.view(),
+            norms: layer.head_norms.as_ref().map(|(q, k)| (q.view(), k.view())),
+            eps: config.norm_eps,
+            rotations: self.rotations[config.layers[index].rope].view(),
+            pairs: match config.rope_style {
+                RopeStyle::Interleaved => RopePairs::Adjacent,
+                RopeStyle::Halves => RopePairs::Halves,
+            },
+            rows: self.inputs.rows(),
+            heads: config.num_heads,
+            kv_heads: config.num_kv_heads,
+            head_dim: config.head_dim,
+            queries: self.queries.view_mut(),
+            keys: self.keys[index].view_mut(),
+            values: self.values[index].view_mut(),
+        }
+        .run(gpu)?;
+        Ok(())
+    }
+
+    fn launch_attention(&mut self, index: usize) -> Result<(), ModelError> {
+        let config = &self.config;
+        let window = self.window_of[index];
+        for items in self.inputs.attention(window) {
+            Attention {
+                queries: self.queries.view(),
+                keys: self.keys[index].view(),
+                values: self.values[index].view(),
+                rows: self.inputs.rows(),
+                items,
+                scratch: &mut self.scratch,
+                heads: config.num_heads,
+                kv_heads: config.num_kv_heads,
+                head_dim: config.head_dim,
+                window: self.windows[window],
+                scale: config.attention_scale,
+                softcap: config.attention_softcap,
+                out: self.attended.view_mut(),
+                out_stride: self.weights.layers[index].o.input_stride(),
+            }
+            .run(&*self.gpu)?;
+        }
+        Ok(())
+    }
+
+    fn launch_gate_up(&mut self, index: usize) -> Result<(), ModelError> {
+        let (config, layer) = (&self.config, &self.weights.layers[index]);
+        let output = Output::Gate {
+            activation: match config.activation {
+                Activation::Silu => GateActivation::Silu,
+                Activation::GeluTanh => GateActivation::GeluTanh,
+            },
+            x: self.gated.view_mut(),
+            stride: layer.down.input_stride(),
+        };
+        let input = self.state.normed(config.hidden_size, config.norm_eps);
+        let tokens = self.inputs.num_rows();
+        Product { matrix: &layer.gate_up, input, tokens, output }.run(&*self.gpu)?;
+        Ok(())
+    }
+
+    fn launch_logits(&mut self) -> Result<(), ModelError> {
+        let (config, gpu) = (&self.config, &*self.gpu);
+        let Some(rows) = self.inputs.outputs() else { return Ok(()) };
+        let matrix = self.weights.output.as_ref().unwrap_or(&self.weights.embedding);
+        let input =
+            Input { rows: Some(rows), ..self.state.normed(config.hidden_size, config.norm_eps) };
+        let output = Output::Store {
+            out: self.device_logits.view_mut(),
+            stride: config.vocab_size,
+            bias: None,
+            softcap: config.final_softcap,
+        };
+        Product { matrix, input, tokens: rows.len(), output }.run(gpu)?;
+        Ok(())
     }
 
     /// Adds `weight * input` to the hidden state, normalized first where the model has post-norms.
@@ -214,124 +406,47 @@ enum AddStep {
 
 impl Executor for CudaExecutor {
     fn embed(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
-        self.inputs.set(&*self.gpu, batch, &self.windows)?;
-        let norm = self.weights.layers[0].attn_norm.view();
-        let (hidden, next) = self.state.next(norm, 1);
-        Embed {
-            table: &self.weights.embedding,
-            tokens: self.inputs.tokens(),
-            scale: self.config.embedding_scale,
-            hidden: hidden.view_mut(),
-            next,
+        let max = self.inputs.max_bucket();
+        let bucket = BUCKETS.into_iter().find(|rows| batch.num_tokens() <= *rows && *rows <= max);
+        let bucket = bucket.filter(|_| batch.hidden.is_empty());
+        let set = self.inputs.set(&*self.gpu, batch, &self.windows, bucket)?;
+        if set.has_moved {
+            self.recordings.clear();
         }
-        .run(&*self.gpu)?;
-        Ok(())
+        self.is_replayed = match bucket.filter(|_| set.is_uniform) {
+            Some(rows) => self.replay(rows)?,
+            None => false,
+        };
+        if self.is_replayed { Ok(()) } else { self.launch_embed() }
     }
 
     fn norm_qkv(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
-        let (config, gpu) = (&self.config, &*self.gpu);
-        let layer = &self.weights.layers[index];
-        let stride = config.q_size() + 2 * config.kv_size();
-        let tokens = self.inputs.num_rows();
-        let mut column = 0;
-        for projection in &layer.qkv {
-            let (matrix, len) = (&projection.matrix, self.product.len());
-            let output = Output::Store {
-                out: self.product.view_mut().slice(column..len),
-                stride,
-                bias: projection.bias.as_ref().map(Buffer::view),
-                softcap: None,
-            };
-            let input = self.state.normed(config.hidden_size, config.norm_eps);
-            Product { matrix, input, tokens, output }.run(gpu)?;
-            column += matrix.rows();
-        }
-        ProjectHeads {
-            products: self.product.view(),
-            norms: layer.head_norms.as_ref().map(|(q, k)| (q.view(), k.view())),
-            eps: config.norm_eps,
-            rotations: self.rotations[config.layers[index].rope].view(),
-            pairs: match config.rope_style {
-                RopeStyle::Interleaved => RopePairs::Adjacent,
-                RopeStyle::Halves => RopePairs::Halves,
-            },
-            rows: self.inputs.rows(),
-            heads: config.num_heads,
-            kv_heads: config.num_kv_heads,
-            head_dim: config.head_dim,
-            queries: self.queries.view_mut(),
-            keys: self.keys[index].view_mut(),
-            values: self.values[index].view_mut(),
-        }
-        .run(gpu)?;
-        Ok(())
+        if self.is_replayed { Ok(()) } else { self.launch_qkv(index) }
     }
 
     fn attention(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
-        let config = &self.config;
-        let window = self.window_of[index];
-        for items in self.inputs.attention(window) {
-            Attention {
-                queries: self.queries.view(),
-                keys: self.keys[index].view(),
-                values: self.values[index].view(),
-                rows: self.inputs.rows(),
-                items,
-                scratch: &mut self.scratch,
-                heads: config.num_heads,
-                kv_heads: config.num_kv_heads,
-                head_dim: config.head_dim,
-                window: self.windows[window],
-                scale: config.attention_scale,
-                softcap: config.attention_softcap,
-                out: self.attended.view_mut(),
-                out_stride: self.weights.layers[index].o.input_stride(),
-            }
-            .run(&*self.gpu)?;
-        }
-        Ok(())
+        if self.is_replayed { Ok(()) } else { self.launch_attention(index) }
     }
 
     fn attention_output(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
-        self.add_product(index, AddStep::Attention)
+        if self.is_replayed { Ok(()) } else { self.add_product(index, AddStep::Attention) }
     }
 
     fn gate_up(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
-        let (config, layer) = (&self.config, &self.weights.layers[index]);
-        let output = Output::Gate {
-            activation: match config.activation {
-                Activation::Silu => GateActivation::Silu,
-                Activation::GeluTanh => GateActivation::GeluTanh,
-            },
-            x: self.gated.view_mut(),
-            stride: layer.down.input_stride(),
-        };
-        let input = self.state.normed(config.hidden_size, config.norm_eps);
-        let tokens = self.inputs.num_rows();
-        Product { matrix: &layer.gate_up, input, tokens, output }.run(&*self.gpu)?;
-        Ok(())
+        if self.is_replayed { Ok(()) } else { self.launch_gate_up(index) }
     }
 
     fn down(&mut self, index: usize, _batch: &ForwardBatch) -> Result<(), ModelError> {
-        self.add_product(index, AddStep::FeedForward)
+        if self.is_replayed { Ok(()) } else { self.add_product(index, AddStep::FeedForward) }
     }
 
     fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        if !self.is_replayed {
+            self.launch_logits()?;
+        }
         let (config, gpu) = (&self.config, &*self.gpu);
         let logits = batch.outputs.len() * config.vocab_size;
-        if let Some(rows) = self.inputs.outputs() {
-            let matrix = self.weights.output.as_ref().unwrap_or(&self.weights.embedding);
-            let input = Input {
-                rows: Some(rows),
-                ..self.state.normed(config.hidden_size, config.norm_eps)
-            };
-            let output = Output::Store {
-                out: self.device_logits.view_mut(),
-                stride: config.vocab_size,
-                bias: None,
-                softcap: config.final_softcap,
-            };
-            Product { matrix, input, tokens: batch.outputs.len(), output }.run(gpu)?;
+        if logits > 0 {
             self.device_logits.read(gpu, 0, &mut self.logits[..logits])?;
         }
         self.final_hidden.resize(batch.hidden.len() * config.hidden_size, 0.0);
