@@ -108,7 +108,7 @@ function Who({ who, operator }) {
     <div class="who">
       <div class="who-name">
         <bdi>${who.account ?? who.name}</bdi>
-        <small><bdi>${who.account ? who.name : ""}</bdi> ${t(`common.role_${role}`)}</small>
+        <small>${t(`common.role_${role}`)}${who.account && html` · <bdi>${who.name}</bdi>`}</small>
       </div>
       <div class="who-buttons">
         <${Button}
