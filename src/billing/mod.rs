@@ -62,6 +62,11 @@ impl Billing {
         Self { ledger, config, public_url }
     }
 
+    /// Where callers reach this server, without a trailing slash.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
     /// The packs for sale, in the catalog's order.
     pub fn packs(&self) -> &[Pack] {
         &self.config.catalog.packs

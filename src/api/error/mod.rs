@@ -119,6 +119,15 @@ pub enum ApiError {
     /// Credits are spent with keys only, and a key's route tells of the key.
     #[error("a session is not enough here: send an API key of the account")]
     NeedsKey,
+    /// The key behind a user's playground was revoked.
+    #[error("your key 'Playground' was revoked: ask an owner of the account for a key")]
+    PlaygroundRevoked,
+    /// A browser's cookie comes with a request that another site may have made it send.
+    #[error(
+        "a browser's cookie counts for this server's own pages only: send the header \
+         'x-mizan-dashboard: 1' from there, or a key as 'Authorization: Bearer KEY'"
+    )]
+    CrossSite,
     /// The route is for people who signed in.
     #[error("only who has signed in can do this: send a session's secret")]
     NeedsSession,
@@ -215,6 +224,9 @@ pub enum ApiError {
     /// There is nothing at this path.
     #[error("there is nothing at {0}")]
     UnknownRoute(String),
+    /// The pages have no such file.
+    #[error("the dashboard has no file '{0}'")]
+    UnknownFile(String),
     /// The path exists, for other methods.
     #[error("{0} is not allowed here; the 'allow' header lists what is")]
     MethodNotAllowed(String),
@@ -358,6 +370,8 @@ impl ApiError {
             Self::NotAnAccount => Shape::forbidden(),
             Self::MissingScope(_) => Shape::forbidden(),
             Self::NeedsKey => Shape::forbidden(),
+            Self::PlaygroundRevoked => Shape::forbidden().code("playground_revoked"),
+            Self::CrossSite => Shape::forbidden().code("csrf"),
             Self::NeedsSession => Shape::forbidden(),
             Self::Forbidden(_) => Shape::forbidden(),
             Self::WrongPassword => Shape::invalid(Status::UNAUTHORIZED).code("wrong_password"),
@@ -394,6 +408,7 @@ impl ApiError {
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownFile(_) => Shape::invalid(Status::NOT_FOUND),
             Self::MethodNotAllowed(_) => Shape::invalid(Status::METHOD_NOT_ALLOWED),
             Self::IdempotencyMismatch => {
                 Shape::invalid(Status::UNPROCESSABLE_ENTITY).code("idempotency_mismatch")

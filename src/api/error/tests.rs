@@ -45,6 +45,9 @@ fn every_error_has_openais_shape() {
     check(NeedsKey, 403, "permission_error", None, None);
     check(NeedsSession, 403, "permission_error", None, None);
     check(Forbidden("more".to_owned()), 403, "permission_error", None, None);
+    check(PlaygroundRevoked, 403, "permission_error", Some("playground_revoked"), None);
+    check(CrossSite, 403, "permission_error", Some("csrf"), None);
+    check(UnknownFile("x".to_owned()), 404, invalid, None, None);
     check(WrongPassword, 401, invalid, Some("wrong_password"), None);
     let tries = TooManySignIns { retry_after_secs: 9 };
     check(tries, 429, "rate_limit_error", Some("rate_limit_exceeded"), None);

@@ -202,6 +202,8 @@ pub(super) fn headers() -> Map<String, Value> {
         ),
         ("etag", always(text("Names this version; send it back as `if-none-match`."))),
         ("cache-control", always(text("How long the answer may be kept."))),
+        ("set-cookie", always(text("The browser's cookie, which no script can read."))),
+        ("content-security-policy", always(text("What a browser may do with the file."))),
         ("content-disposition", sometimes(text("The name of the file, for CSV."))),
     ]
     .map(|(name, header)| (name.to_owned(), header))

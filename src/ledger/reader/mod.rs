@@ -26,7 +26,7 @@ use crate::ledger::period;
 use crate::ledger::store::{self, Blob, connection};
 use crate::ledger::types::{
     AccountId, AccountInfo, AccountTotals, Credits, GenerationRecord, KeyId, KeyInfo, KeyUsage,
-    LimitReset, MeterId,
+    LimitReset, MeterId, UserId,
 };
 
 /// Connections kept open between reads; more are opened while more reads run at once.
@@ -101,6 +101,34 @@ pub(in crate::ledger) fn find_key(
         .optional()?;
     // The index compares bytes one by one, but on a hash, which the caller does not control.
     Ok(found.filter(|(stored, _)| keys::same_hash(stored, &hash)).map(|(_, key)| key))
+}
+
+/// One key.
+pub(in crate::ledger) fn key(
+    conn: &Connection,
+    key: KeyId,
+    now_ms: i64,
+) -> rusqlite::Result<Option<KeyInfo>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS},NULL FROM api_key k JOIN account a ON a.id=k.account_id WHERE k.id=?1"
+    );
+    conn.prepare_cached(&sql)?.query_row([key], |row| key_info(row, now_ms)).optional()
+}
+
+/// The keys of this label that a user of the account made, in the order they were made.
+pub(in crate::ledger) fn keys_named(
+    conn: &Connection,
+    account: AccountId,
+    user: UserId,
+    label: &str,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<KeyInfo>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS},NULL FROM api_key k JOIN account a ON a.id=k.account_id
+         WHERE k.account_id=?1 AND k.user_id=?2 AND k.label=?3 ORDER BY k.id"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    select.query_map(params![account, user, label], |row| key_info(row, now_ms))?.collect()
 }
 
 /// An account's keys, in the order they were made.

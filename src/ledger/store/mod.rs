@@ -21,7 +21,9 @@ mod users;
 mod vouchers;
 
 pub(crate) use accounts::{close_account, create_account, set_frozen, set_plan};
-pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key, spending_of};
+pub(crate) use api_keys::{
+    NewKeyRow, create_key, create_key_once, limit_of, revoke_key, spending_of,
+};
 use charges::forget_ids;
 pub(crate) use charges::{charge, ids_by_choice, purge_ids};
 pub(crate) use columns::Blob;
