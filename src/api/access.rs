@@ -118,8 +118,9 @@ pub const ROUTES: &[Route] = &[
     delete("/api/v1/sessions/current", SIGNED_IN),
     post("/api/v1/invitations/accept", PUBLIC),
     get("/api/v1/me", KNOWN),
-    // A key may always know about itself.
+    // A key may always know about itself, and whoever acts for an account what it may do.
     get("/api/v1/key", KEY),
+    get("/api/v1/plan", ACCOUNT),
     // What the account has and used.
     get("/api/v1/credits", USAGE),
     get("/api/v1/usage", USAGE),
@@ -166,9 +167,16 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/topups/{id}/check", OPERATOR),
     post("/api/v1/admin/topups/{id}/confirm", OPERATOR),
     post("/api/v1/admin/topups/{id}/refunds", OPERATOR),
+    post("/api/v1/admin/topups/{id}/settle", OPERATOR),
+    get("/api/v1/admin/reconciliation", OPERATOR),
     get("/api/v1/admin/refunds", OPERATOR),
     post("/api/v1/admin/refunds/{id}/settle", OPERATOR),
     get("/api/v1/admin/revenue", OPERATOR),
+    get("/api/v1/admin/models", OPERATOR),
+    post("/api/v1/admin/models/load", OPERATOR),
+    post("/api/v1/admin/models/unload", OPERATOR),
+    get("/api/v1/admin/ledger", OPERATOR),
+    post("/api/v1/admin/ledger/verify", OPERATOR),
     get("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers/{batch}/void", OPERATOR),

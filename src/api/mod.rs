@@ -47,6 +47,7 @@ mod openapi;
 mod operations;
 mod operator;
 mod passwords;
+mod plan;
 mod receipts;
 mod replay;
 mod request_log;
@@ -103,6 +104,7 @@ pub fn router(state: AppState) -> Router {
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
+        .route("/plan", get(plan::own))
         .route("/usage", get(usage::own))
         .route("/notices", get(notices::list_own))
         .route("/notices/low-balance", get(notices::own).put(notices::set_own))

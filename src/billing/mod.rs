@@ -77,6 +77,11 @@ impl Billing {
         &self.config.payments
     }
 
+    /// Whether it is the operator who sees that an order through this provider was paid.
+    pub fn is_confirmed_by_hand(&self, provider: &str) -> bool {
+        provider == MANUAL
+    }
+
     fn provider(&self, name: &str) -> Option<&dyn PaymentProvider> {
         self.providers().iter().find(|provider| provider.name() == name).map(AsRef::as_ref)
     }

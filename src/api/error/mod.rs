@@ -268,6 +268,9 @@ pub enum ApiError {
         /// What the operator has to know.
         why: String,
     },
+    /// The model can not be put out of memory now.
+    #[error("{0}")]
+    ModelInUse(String),
     /// The ledger does not take charges, so nothing is generated.
     #[error("credits can not be charged at the moment, so nothing is generated")]
     LedgerUnavailable,
@@ -423,6 +426,7 @@ impl ApiError {
             Self::TooBusy { .. } => Shape::unavailable("too_busy", 10),
             Self::ModelLoading(_) => Shape::unavailable("model_loading", 5),
             Self::ModelUnavailable { .. } => Shape::unavailable("model_unavailable", 60),
+            Self::ModelInUse(_) => Shape::invalid(Status::CONFLICT).code("model_in_use"),
             Self::LedgerUnavailable => Shape::unavailable("ledger_unavailable", 10),
             Self::ShuttingDown => Shape::unavailable("shutting_down", 5),
         }

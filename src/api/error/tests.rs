@@ -92,6 +92,7 @@ fn every_error_has_openais_shape() {
     let loading = ModelLoading("m".to_owned());
     check(loading, 503, "server_error", Some("model_loading"), None);
     check(unavailable, 503, "server_error", Some("model_unavailable"), None);
+    check(ModelInUse("busy".to_owned()), 409, invalid, Some("model_in_use"), None);
     check(LedgerUnavailable, 503, "server_error", Some("ledger_unavailable"), None);
     check(ShuttingDown, 503, "server_error", Some("shutting_down"), None);
 }

@@ -47,7 +47,8 @@ const ERRORS: [(&str, &str, &str); 15] = [
     (
         "409",
         "StillRunning",
-        "The request with this `Idempotency-Key` has not ended (`idempotency_running`).",
+        "The request with this `Idempotency-Key` has not ended (`idempotency_running`), or others \
+         run on the model (`model_in_use`).",
     ),
     (
         "410",

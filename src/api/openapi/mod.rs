@@ -10,6 +10,7 @@
 
 mod account;
 mod admin;
+mod admin_models;
 mod admin_sales;
 mod billing;
 mod chat;
@@ -90,6 +91,7 @@ fn groups() -> Vec<Group> {
         people::group(),
         admin::group(),
         admin_sales::group(),
+        admin_models::group(),
         operations::group(),
     ]
 }

@@ -1,15 +1,19 @@
 //! Reads: own connections that do not write, each used for one short transaction.
 //! Promises: a read sees one commit, never waits for the writer, and never makes it wait.
 
+mod figures;
 mod generations;
 mod notices;
 pub(super) mod sales;
 mod usage;
 
+pub use figures::BooksFigures;
+pub(in crate::ledger) use figures::figures;
 pub(in crate::ledger) use generations::generations;
 pub use generations::{BadCursor, GenerationPage, GenerationQuery, GenerationRow};
 pub use notices::{LowBalance, NoticeRecord};
 pub(in crate::ledger) use notices::{low_balance, notices, notices_due, notices_waiting};
+pub use sales::AuditFilter;
 pub use usage::{KeyName, UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums};
 pub(in crate::ledger) use usage::{MAX_USAGE_ROWS, usage};
 
@@ -68,6 +72,11 @@ impl Readers {
     pub(in crate::ledger) fn wal_bytes(&self) -> u64 {
         let wal = std::fs::metadata(beside(&self.path, "-wal"));
         wal.map_or(0, |metadata| metadata.len())
+    }
+
+    /// How long the books' own file is, in bytes.
+    pub(in crate::ledger) fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
     /// Closes the connections that no read uses.

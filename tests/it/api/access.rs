@@ -211,6 +211,13 @@ fn sample(house: &House, route: &Route, number: usize) -> Sample {
         ("GET", "/models/{*id}") => (filled(route.path, "scripted"), Value::Null, Some(200)),
         // Its own account is shown it, another is not: see below.
         ("GET", "/generations/{id}") => (filled(route.path, &house.generation), Value::Null, None),
+        ("POST", "/admin/models/load") => {
+            (route.path.to_owned(), json!({ "model": "scripted" }), Some(200))
+        }
+        ("POST", "/admin/models/unload") => {
+            (route.path.to_owned(), json!({ "model": "elsewhere" }), Some(200))
+        }
+        ("POST", "/admin/ledger/verify") => (route.path.to_owned(), Value::Null, Some(202)),
         ("POST", "/admin/accounts") => {
             (route.path.to_owned(), json!({ "name": format!("new {number}") }), Some(200))
         }

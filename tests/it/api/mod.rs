@@ -14,6 +14,7 @@ mod hostile;
 mod idempotency;
 mod keys;
 mod limits;
+mod machine;
 mod money;
 mod openapi;
 mod panics;

@@ -253,6 +253,14 @@ async fn answers_are_as_the_document_says() {
         ("get /api/v1/admin/audit", operator, Value::Null),
         ("post /api/v1/admin/vouchers", operator, json!({ "batch": "b", "credits": 1 })),
         ("get /api/v1/admin/revenue", operator, Value::Null),
+        ("get /api/v1/plan", &key, Value::Null),
+        ("get /api/v1/admin/models", operator, Value::Null),
+        ("post /api/v1/admin/models/load", operator, json!({ "model": "scripted" })),
+        ("post /api/v1/admin/models/load", operator, json!({ "model": "elsewhere" })),
+        ("post /api/v1/admin/models/unload", operator, json!({ "model": "scripted-premium" })),
+        ("get /api/v1/admin/ledger", operator, Value::Null),
+        ("post /api/v1/admin/ledger/verify", operator, Value::Null),
+        ("get /api/v1/admin/reconciliation", operator, Value::Null),
     ];
     for (line, secret, body) in calls {
         let (method, path) = line.split_once(' ').unwrap();

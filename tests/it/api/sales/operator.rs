@@ -63,9 +63,24 @@ async fn plans_are_those_of_the_catalog_and_all_is_in_the_audit() {
     let last = &audit["data"][0];
     assert_eq!(last["actor"], "operator");
     assert!(last["detail"].as_str().unwrap().contains("seen in the audit"), "{audit}");
+    assert_eq!(audit["has_more"], true);
     let before = audit["data"][1]["id"].as_i64().unwrap();
+    assert_eq!(audit["next"], before);
     let (_, earlier) = operator.get(&format!("/audit?before={before}")).await;
     assert!(earlier["data"].as_array().unwrap().iter().all(|e| e["id"].as_i64() < Some(before)));
+    assert_eq!((&earlier["has_more"], &earlier["next"]), (&json!(false), &json!(null)));
+    let actions = async |query: &str| -> Vec<String> {
+        let (status, audit) = operator.get(&format!("/audit?{query}")).await;
+        assert_eq!(status, 200, "{audit}");
+        let entries = audit["data"].as_array().unwrap().iter();
+        entries.map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(actions("actor=operator").await, ["correct", "account.plan"]);
+    assert_eq!(actions("action=account").await, ["account.plan", "account.create"]);
+    assert_eq!(actions("action=account.plan&actor=").await, ["account.plan"]);
+    for nothing in ["action=acc", "action=account.", "action=%25", "actor=oper"] {
+        assert!(actions(nothing).await.is_empty(), "{nothing}");
+    }
 }
 
 #[tokio::test]
