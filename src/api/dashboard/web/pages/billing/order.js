@@ -1,0 +1,106 @@
+// One order: how to pay for it, and what became of it, followed until it is decided.
+import { html, useEffect, useRef } from "../../lib/ui.js";
+import { api } from "../../lib/api.js";
+import { readCredits } from "../../lib/session.js";
+import { useLoad } from "../../lib/load.js";
+import { Button, Code, Copy, Loaded } from "../../lib/parts.js";
+import { credits, dateTime, money } from "../../lib/format.js";
+import { link } from "../../lib/route.js";
+import { t } from "../../lib/words.js";
+import { Status, isOpen, isPaid } from "./status.js";
+
+/** The server asks a provider not more often than this, so neither do we ask the server. */
+const EVERY = 5_000;
+
+export function Order({ id, onChange }) {
+  const heading = useRef(null);
+  const before = useRef(null);
+  const followed = useRef(true);
+  const load = (signal) => api(`/api/v1/topups/${encodeURIComponent(id)}`, { signal });
+  const from = useLoad(load, [id], { every: followed.current ? EVERY : undefined });
+  const topup = from.data;
+  followed.current = !topup || isOpen(topup);
+
+  useEffect(() => heading.current?.focus(), []);
+  useEffect(() => {
+    if (!topup) return;
+    if (before.current !== null && before.current !== topup.status) {
+      onChange();
+      // The balance is on show beside it.
+      readCredits().catch(() => {});
+    }
+    before.current = topup.status;
+  }, [topup?.status]);
+
+  return html`
+    <section class="card order" aria-labelledby="order">
+      <header class="card-head">
+        <h2 id="order" ref=${heading} tabindex="-1">${t("billing.order_title")}</h2>
+        <${Button} kind="quiet" icon="close" label=${t("common.close")} href="#/billing" />
+      </header>
+      <${Loaded} from=${from}>
+        ${(topup) => html`
+          <div class="row">
+            <b>${credits(topup.credits)}</b>
+            <span>${money(topup.price_kwd)}</span>
+            <span role="status"><${Status} topup=${topup} /></span>
+          </div>
+          <${Next} topup=${topup} reload=${from.reload} />
+        `}
+      <//>
+    </section>
+  `;
+}
+
+/** What the customer does now. */
+function Next({ topup, reload }) {
+  if (isPaid(topup)) {
+    return html`
+      <p class="order-words">${t("billing.paid_words", { credits: credits(topup.credits) })}</p>
+      <div class="actions">
+        <${Button} kind="primary" icon="print" href=${link(["receipt", topup.id])}>${t("billing.receipt")}<//>
+      </div>
+    `;
+  }
+  if (topup.next?.type === "redirect") {
+    return html`
+      <p class="order-words">${t("billing.redirect_words", { time: dateTime(topup.expires_at) })}</p>
+      <div class="actions">
+        <${Button} kind="primary" icon="card" href=${topup.next.url} rel="noreferrer">
+          ${t("billing.to_payment")}
+        <//>
+        <${Button} icon="refresh" onClick=${reload}>${t("billing.check")}<//>
+      </div>
+    `;
+  }
+  if (topup.next?.type === "instructions") return html`<${Transfer} topup=${topup} />`;
+  if (isOpen(topup)) return html`<p class="order-words">${t("billing.opening")}</p>`;
+  return html`
+    <p class="order-words">${t(`billing.words_${topup.status}`)} ${t("billing.late")}</p>
+    <div class="actions">
+      <${Button} icon="refresh" onClick=${reload}>${t("billing.check")}<//>
+    </div>
+  `;
+}
+
+/** The operator's own words, and the two things that people copy from them. */
+function Transfer({ topup }) {
+  return html`
+    <p class="order-words">${t("billing.transfer_words", { time: dateTime(topup.expires_at) })}</p>
+    <blockquote dir="auto">${topup.next.text}</blockquote>
+    <div class="grid">
+      <div>
+        <h3>${t("billing.reference")}</h3>
+        <${Code} text=${topup.id} label=${t("billing.copy_reference")} />
+      </div>
+      <div>
+        <h3>${t("billing.amount")}</h3>
+        <${Code} text=${topup.price_kwd} label=${t("billing.copy_amount")} />
+      </div>
+    </div>
+    <div class="actions">
+      <${Copy} text=${topup.next.text} label=${t("billing.copy_all")} />
+    </div>
+    <p class="hint">${t("billing.watching")}</p>
+  `;
+}

@@ -1,0 +1,65 @@
+// What the account ordered, the newest first.
+import { html } from "../../lib/ui.js";
+import { Button, Card, Loaded, Table } from "../../lib/parts.js";
+import { credits, date, money, number } from "../../lib/format.js";
+import { link } from "../../lib/route.js";
+import { t } from "../../lib/words.js";
+import { providerName } from "./providers.js";
+import { Status, isOpen, isPaid } from "./status.js";
+
+export const Purchases = ({ from }) => html`
+  <${Card} title=${t("billing.purchases")}>
+    <${Loaded} from=${from}>
+      ${(list) => html`
+        <${Table}
+          caption=${t("billing.purchases")}
+          empty=${t("billing.no_purchases")}
+          rows=${list.data}
+          columns=${columns()}
+        />
+      `}
+    <//>
+  <//>
+`;
+
+const columns = () => [
+  {
+    title: t("billing.when"),
+    cell: (topup) =>
+      html`<time datetime=${new Date(topup.created_at * 1000).toISOString()}>${date(topup.created_at)}</time>`,
+  },
+  { title: t("billing.state"), cell: (topup) => html`<${Status} topup=${topup} />` },
+  { title: t("billing.credits"), number: true, cell: (topup) => number(topup.credits) },
+  { title: t("billing.amount"), number: true, cell: (topup) => money(topup.price_kwd) },
+  {
+    title: t("billing.refunded"),
+    number: true,
+    hideOnPhone: true,
+    cell: (topup) => (topup.refunded_credits > 0 ? html`<${Refund} topup=${topup} />` : "–"),
+  },
+  { title: t("billing.provider"), hideOnPhone: true, cell: (topup) => providerName(topup.provider) },
+  { title: "", number: true, cell: (topup) => html`<${Where} topup=${topup} />` },
+];
+
+const Refund = ({ topup }) => html`
+  ${money(topup.refunded_kwd)}<br /><small>${credits(topup.refunded_credits)}</small>
+`;
+
+/** To the receipt of what is paid, or to the order that still can be. */
+function Where({ topup }) {
+  const about = { credits: credits(topup.credits), day: date(topup.created_at) };
+  if (isPaid(topup)) {
+    const label = t("billing.receipt_of", about);
+    return html`
+      <${Button} kind="quiet" icon="print" href=${link(["receipt", topup.id])} label=${label}>
+        ${t("billing.receipt")}
+      <//>
+    `;
+  }
+  const label = t("billing.order_of", about);
+  return html`
+    <${Button} kind="quiet" href=${link(["billing"], { order: topup.id })} label=${label}>
+      ${t(isOpen(topup) ? "billing.pay_now" : "billing.show")}
+    <//>
+  `;
+}
