@@ -48,12 +48,13 @@ export async function closePage(page) {
   assert.deepEqual(page.faults, []);
 }
 
+/** By the form in English; in Arabic by the same fields, whatever they are called. */
 export async function signInByKey(page, server, key, hash = "#/") {
   await page.goto(`${server.origin}/${hash}`);
-  await page.getByText("Key", { exact: true }).click();
-  await page.getByRole("textbox", { name: "Key" }).fill(key);
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await page.locator("nav").first().waitFor();
+  await page.locator(".segmented label").last().click();
+  await page.locator("form input").fill(key);
+  await page.locator("form button[type=submit]").click();
+  await page.locator("#navigation").waitFor({ state: "attached" });
 }
 
 export async function signInAsUser(page, server, name, password, hash = "#/") {
@@ -61,7 +62,7 @@ export async function signInAsUser(page, server, name, password, hash = "#/") {
   await page.getByRole("textbox", { name: "Name" }).fill(name);
   await page.getByRole("textbox", { name: "Password" }).fill(password);
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.locator("nav").first().waitFor();
+  await page.locator("#navigation").waitFor({ state: "attached" });
 }
 
 /** The balance that the top of the page shows, as a number. */
