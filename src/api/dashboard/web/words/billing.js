@@ -36,7 +36,6 @@ define("billing", {
   copy_all: ["Copy the instructions", "نسخ التعليمات"],
   copy_amount: ["Copy the amount", "نسخ المبلغ"],
   copy_reference: ["Copy the reference", "نسخ المرجع"],
-  copy_secret: ["Copy the secret", "نسخ السر"],
   credits: ["Credits", "وحدات الرصيد"],
   delivered: ["Delivered", "تم التسليم"],
   delivery: ["Delivery", "التسليم"],
@@ -99,6 +98,7 @@ define("billing", {
   provider_tap: ["KNET or card (Tap)", "كي نت أو بطاقة (Tap)"],
   provider_tap_hint: ["You pay on Tap's page and come back.", "تدفع في صفحة Tap ثم تعود."],
   purchases: ["Purchases", "المشتريات"],
+  purchases_table: ["List of purchases", "قائمة المشتريات"],
   receipt: ["Receipt", "الإيصال"],
   receipt_of: ["Receipt of {day}, {credits}", "إيصال بتاريخ {day}، {credits}"],
   redeem: ["Redeem", "استبدال"],
@@ -133,6 +133,7 @@ define("billing", {
     "يرجى تحويل المبلغ قبل {time}. تعليمات مشغّل الخادم:",
   ],
   unit: ["credits", "وحدة رصيد"],
+  unknown_order: ["This account has no such order.", "لا يوجد طلب كهذا في هذا الحساب."],
   url: ["Webhook address (optional)", "عنوان Webhook (اختياري)"],
   url_hint: [
     "Your server is called once at each fall below, signed. Without an address the notice is shown on this page.",

@@ -66,7 +66,7 @@ function Settings({ now, reload }) {
       ${secret &&
       html`
         <h3>${t("billing.secret")}</h3>
-        <${Code} text=${secret} label=${t("billing.copy_secret")} />
+        <${Code} text=${secret} />
         <p class="hint">${t("billing.secret_hint")}</p>
       `}
     </div>

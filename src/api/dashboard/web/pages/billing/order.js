@@ -1,5 +1,5 @@
 // One order: how to pay for it, and what became of it, followed until it is decided.
-import { html, useEffect, useRef } from "../../lib/ui.js";
+import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
 import { readCredits } from "../../lib/session.js";
 import { useLoad } from "../../lib/load.js";
@@ -15,22 +15,22 @@ const EVERY = 5_000;
 export function Order({ id, onChange }) {
   const heading = useRef(null);
   const before = useRef(null);
-  const followed = useRef(true);
+  const [follows, setFollows] = useState(true);
   const load = (signal) => api(`/api/v1/topups/${encodeURIComponent(id)}`, { signal });
-  const from = useLoad(load, [id], { every: followed.current ? EVERY : undefined });
-  const topup = from.data;
-  followed.current = !topup || isOpen(topup);
+  const from = useLoad(load, [id], { every: follows ? EVERY : undefined });
+  const status = from.data?.status;
+  const isUnknown = from.error?.status === 404;
 
   useEffect(() => heading.current?.focus(), []);
+  useEffect(() => setFollows(!isUnknown && (!from.data || isOpen(from.data))), [status, isUnknown]);
   useEffect(() => {
-    if (!topup) return;
-    if (before.current !== null && before.current !== topup.status) {
+    if (before.current && before.current !== status) {
       onChange();
-      // The balance is on show beside it.
+      // The balance stands beside it.
       readCredits().catch(() => {});
     }
-    before.current = topup.status;
-  }, [topup?.status]);
+    before.current = status;
+  }, [status]);
 
   return html`
     <section class="card order" aria-labelledby="order">
@@ -38,19 +38,23 @@ export function Order({ id, onChange }) {
         <h2 id="order" ref=${heading} tabindex="-1">${t("billing.order_title")}</h2>
         <${Button} kind="quiet" icon="close" label=${t("common.close")} href="#/billing" />
       </header>
-      <${Loaded} from=${from}>
-        ${(topup) => html`
-          <div class="row">
-            <b>${credits(topup.credits)}</b>
-            <span>${money(topup.price_kwd)}</span>
-            <span role="status"><${Status} topup=${topup} /></span>
-          </div>
-          <${Next} topup=${topup} reload=${from.reload} />
-        `}
-      <//>
+      ${isUnknown
+        ? html`<p>${t("billing.unknown_order")}</p>`
+        : html`<${Loaded} from=${from}>
+            ${(topup) => html`<${Stand} topup=${topup} reload=${from.reload} />`}
+          <//>`}
     </section>
   `;
 }
+
+const Stand = ({ topup, reload }) => html`
+  <div class="row">
+    <b>${credits(topup.credits)}</b>
+    <span>${money(topup.price_kwd)}</span>
+    <span role="status"><${Status} topup=${topup} /></span>
+  </div>
+  <${Next} topup=${topup} reload=${reload} />
+`;
 
 /** What the customer does now. */
 function Next({ topup, reload }) {

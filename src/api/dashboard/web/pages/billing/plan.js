@@ -27,10 +27,11 @@ export function Plan() {
           <dl class="plan-limits">
             ${LIMITS.map(
               ([limit, left]) => html`
-                <div>
-                  <dt>${t(`billing.${limit}`)}</dt>
-                  <dd><${Limit} most=${plan[limit]} left=${left && plan.remaining?.[left]} /></dd>
-                </div>
+                <${Limit}
+                  name=${t(`billing.${limit}`)}
+                  most=${plan[limit]}
+                  left=${left && plan.remaining?.[left]}
+                />
               `,
             )}
           </dl>
@@ -41,12 +42,21 @@ export function Plan() {
   `;
 }
 
-function Limit({ most, left }) {
-  if (most === null || most === undefined) return t("billing.no_limit");
-  if (left === null || left === undefined) return html`<b>${number(most)}</b>`;
+/** One limit; null is none. */
+function Limit({ name, most, left }) {
+  const isKnown = most !== null && left !== null && left !== undefined;
+  const words = isKnown && t("billing.left_now", { n: number(left) });
   return html`
-    <b>${number(most)}</b>
-    <small>${t("billing.left_now", { n: number(left) })}</small>
-    <meter min="0" max=${most} value=${left} aria-label=${t("billing.left_now", { n: number(left) })}></meter>
+    <div>
+      <dt>${name}</dt>
+      <dd>
+        ${isKnown && html`<small>${words}</small>`}
+        ${most === null ? t("billing.no_limit") : html`<b>${number(most)}</b>`}
+      </dd>
+      ${isKnown &&
+      html`<dd class="plan-meter">
+        <meter min="0" max=${most} value=${left} aria-label=${words}></meter>
+      </dd>`}
+    </div>
   `;
 }

@@ -12,7 +12,7 @@ export const Purchases = ({ from }) => html`
     <${Loaded} from=${from}>
       ${(list) => html`
         <${Table}
-          caption=${t("billing.purchases")}
+          caption=${t("billing.purchases_table")}
           empty=${t("billing.no_purchases")}
           rows=${list.data}
           columns=${columns()}
