@@ -84,6 +84,7 @@ function Document({ topup, signed, publicKey }) {
       </header>
       <dl class="receipt-lines">
         <${Line} name="number"><bdi class="mono">${receipt.request}</bdi><//>
+        <${Line} name="server"><bdi>${location.host}</bdi><//>
         <${Line} name="account"><bdi>${receipt.account}</bdi><//>
         <${Line} name="paid_at">${dateTime(topup.paid_at)}<//>
         <${Line} name="bought">
@@ -112,7 +113,7 @@ function Proof({ signed, publicKey }) {
       <p>${t("receipt.proof_words")}</p>
       <dl class="receipt-lines">
         <${Line} name="entry">
-          ${t("receipt.entry_value", { n: number(receipt.transfer.seq) })}
+          ${t("receipt.entry_value", { n: number(receipt.transfer.seq) })}${" "}
           <bdi class="mono">${receipt.transfer.time}</bdi>
         <//>
         <${Line} name="hash"><bdi class="mono">${receipt.transfer.hash}</bdi><//>

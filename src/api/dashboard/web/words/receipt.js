@@ -34,6 +34,7 @@ define("receipt", {
   public_key: ["Public key", "المفتاح العام"],
   reference: ["Payment reference", "مرجع الدفع"],
   refunded: ["Refunded", "المسترد"],
+  server: ["Issued by the server", "صادر عن الخادم"],
   signature: ["Signature", "التوقيع"],
   title: ["Receipt", "إيصال"],
   to_order: ["Show the order", "عرض الطلب"],
