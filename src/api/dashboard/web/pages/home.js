@@ -4,6 +4,7 @@ import { api, withQuery } from "../lib/api.js";
 import { credits as balance, may } from "../lib/session.js";
 import { useLoad } from "../lib/load.js";
 import { Button, Card, Figure, Loaded, Page, Segmented } from "../lib/parts.js";
+import { Icon } from "../lib/icons.js";
 import { DayChart } from "../lib/chart.js";
 import { dailyUse, daysLeft, lastDays, stacked } from "../lib/days.js";
 import { credits, number } from "../lib/format.js";
@@ -31,6 +32,7 @@ export default function Home() {
   return html`
     <${Page} title=${t("pages.home")}>
       <div class="stack">
+        ${may("billing") && html`<${LowBalance} />`}
         <${Balance} usage=${usage.data} />
         <${Card}
           title=${t("home.chart")}
@@ -60,6 +62,20 @@ export default function Home() {
         <//>
       </div>
     <//>
+  `;
+}
+
+/** Said when the balance is below what the team wants to be told of. */
+function LowBalance() {
+  const known = balance.use();
+  const notice = useLoad((signal) => api("/api/v1/notices/low-balance", { signal }));
+  const below = notice.data?.data.below;
+  if (!known || !below || known.balance >= below) return null;
+  return html`
+    <div class="notice" role="status">
+      <${Icon} name="bell" />
+      <p>${t("home.low", { below: credits(below) })}</p>
+    </div>
   `;
 }
 

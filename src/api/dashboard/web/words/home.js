@@ -17,6 +17,7 @@ define("home", {
   had: ["Received", "المستلم"],
   left: ["Lasts about", "يكفي حوالي"],
   long: ["for years", "لسنوات"],
+  low: ["The balance is below {below}.", "الرصيد أقل من {below}."],
   no_scope: ["This key may not see the account's usage.", "لا يسمح هذا المفتاح بعرض استخدام الحساب."],
   rate: ["at {n} a day (last 7 days)", "بمعدل {n} يوميًا (آخر ٧ أيام)"],
   recent: ["Recent requests", "أحدث الطلبات"],
