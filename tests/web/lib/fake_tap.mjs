@@ -27,8 +27,8 @@ export class FakeTap {
   }
 
   async #answer(request, response, body) {
-    const [, page, id, button] = /^\/page\/(\w+)(?:\/(\w+))?/.exec(request.url) ?? [];
-    if (page !== undefined || id) return this.#page(response, id, button);
+    const [, id, button] = /^\/page\/(\w+)(?:\/(\w+))?/.exec(request.url) ?? [];
+    if (id) return this.#page(response, id, button);
     if (request.headers.authorization !== `Bearer ${this.secret}`) return send(response, 401, {});
     if (request.method === "POST" && request.url === "/v2/charges") {
       return send(response, 200, this.#create(JSON.parse(body)));
