@@ -18,7 +18,8 @@ const COUNTED = ["output", "reasoning", "calls", "choices", "cut"];
 
 export default function Pricing() {
   const models = useLoad((signal) => api("/api/v1/models", { signal }));
-  const packs = useLoad((signal) => api("/api/v1/packs", { signal }));
+  // Whoever may not buy is not told the prices; what a request costs in credits holds for all.
+  const packs = useLoad((signal) => (may("billing") ? api("/api/v1/packs", { signal }) : { data: [] }));
   return html`
     <${Page}
       title=${t("pages.pricing")}
@@ -36,7 +37,7 @@ export default function Pricing() {
               (step) => html`
                 <li>
                   <h3>${t(`pricing.step_${step}`)}</h3>
-                  <p>${t(`pricing.step_${step}_words`)}</p>
+                  <p>${t(`pricing.step_${step}_words`)}${step === STEPS[0] && html` <${Address} />`}</p>
                 </li>
               `,
             )}
@@ -50,9 +51,10 @@ export default function Pricing() {
           <${What} title=${t("pricing.counted")} icon="coins" names=${COUNTED} />
           <${What} title=${t("pricing.free")} icon="gift" names=${FREE} />
         </div>
-        <${Card} title=${t("pricing.packs")}>
+        ${may("billing") &&
+        html`<${Card} title=${t("pricing.packs")}>
           <${Loaded} from=${packs}>${(list) => html`<${Packs} packs=${list.data} />`}<//>
-        <//>
+        <//>`}
         <${Loaded} from=${packs}>
           ${(list) => html`<${Calculator} models=${models.data?.data ?? []} packs=${list.data} />`}
         <//>
@@ -60,6 +62,8 @@ export default function Pricing() {
     <//>
   `;
 }
+
+const Address = () => html`<code dir="ltr">/api/v1/<wbr />chat/completions</code>`;
 
 const What = ({ title, icon, names }) => html`
   <${Card} title=${title}>

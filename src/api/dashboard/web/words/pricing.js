@@ -35,7 +35,7 @@ define("pricing", {
   input_line: ["Input", "الإدخال"],
   is_free: ["free", "مجاني"],
   lead: [
-    "One credit is one output token of a Standard model. No exchange rates, no price list for each model.",
+    "A credit is one output token of a Standard model. No exchange rates, no price lists.",
     "وحدة الرصيد هي رمز إخراج واحد من نموذج قياسي. بلا أسعار صرف وبلا قائمة أسعار لكل نموذج.",
   ],
   leaves: ["leaves {left} of a pack of {pack}", "يبقى {left} من باقة {pack}"],
@@ -78,7 +78,7 @@ define("pricing", {
   step_answer: ["The model answers", "يجيب النموذج"],
   step_answer_words: ["Word by word, or all at once, as you asked.", "كلمةً كلمة أو دفعة واحدة، كما طلبت."],
   step_ask: ["You send a request", "ترسل طلبًا"],
-  step_ask_words: ["To /api/v1/chat/completions, with one of your keys.", "إلى ‎/api/v1/chat/completions‎ بأحد مفاتيحك."],
+  step_ask_words: ["With one of your keys, to", "بأحد مفاتيحك، إلى"],
   step_count: ["Output tokens are counted", "تُعدّ رموز الإخراج"],
   step_count_words: [
     "Those that the model made, one by one. The input is not counted.",

@@ -9,7 +9,7 @@ export const parseCount = (text) => (/^\d{1,12}$/.test(text.trim()) ? BigInt(tex
 
 /** A decimal as a whole number of millionths; `null` if it is none, or has more than six decimals. */
 export function parseRate(text) {
-  const found = /^(\d{1,9})(?:\.(\d{0,6}))?$/.exec(text.trim());
+  const found = /^(?=\.?\d)(\d{0,9})(?:\.(\d{0,6}))?$/.exec(text.trim());
   return found && BigInt(found[1] + (found[2] ?? "").padEnd(RATE_DIGITS, "0"));
 }
 
