@@ -71,8 +71,8 @@ pub enum UnloadError {
     Loading(String),
     /// Somebody uses it.
     #[error(
-        "the model {id:?} is in use (answers that run or wait on it: {answers}): try again when they \
-         have ended"
+        "the model {id:?} is in use (answers that run or wait on it: {answers}): try again when \
+         they have ended"
     )]
     InUse {
         /// The model.
@@ -157,9 +157,8 @@ impl Registry {
             return if is_loading { Err(UnloadError::Loading(id.to_owned())) } else { Ok(None) };
         };
         if Arc::strong_count(&slot.model) > 1 {
-            let Stats { running, waiting, paused, .. } = slot.model.engine.stats();
             // Whoever holds it and runs nothing yet is about to.
-            let answers = (running + waiting + paused).max(1);
+            let answers = slot.model.engine.num_open().max(1);
             return Err(UnloadError::InUse { id: id.to_owned(), answers });
         }
         // Only this map holds it, and nobody gets it from the map while we have the lock.

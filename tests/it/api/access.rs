@@ -362,7 +362,14 @@ async fn the_table_and_the_router_hold_the_same_routes() {
     for route in tidy::paths_given_to("route") {
         for path in prefixes.iter().map(|prefix| format!("{prefix}{route}")) {
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-                if is_routed(&house, method, &path).await {
+                // Under another prefix it may be what a row's `{*id}` stands for.
+                let is_caught = |(its, pattern): &(String, &str)| {
+                    let prefix = pattern.split_once("{*").map(|(prefix, _)| prefix);
+                    its == method
+                        && *pattern != path
+                        && prefix.is_some_and(|prefix| path.starts_with(prefix))
+                };
+                if !rows.iter().any(is_caught) && is_routed(&house, method, &path).await {
                     found += 1;
                     let row = (method.to_owned(), path.as_str());
                     assert!(rows.contains(&row), "no row for the route {method} {path}");

@@ -146,7 +146,7 @@ impl Machine {
         let data = TempDir::new().unwrap();
         let damaged = data.path().join("damaged.gguf");
         std::fs::write(&damaged, b"GGUF\x03\0\0\0").unwrap();
-        let mut text = "[server]\nkv_memory = \"1MiB\"\nmodel_memory = \"2MiB\"\nthreads = 1\n\
+        let mut text = "[server]\nkv_memory = \"9MiB\"\nmodel_memory = \"16MiB\"\nthreads = 1\n\
              max_batch = 2\n[tiers.standard]\ncredits_per_output_token = 1\n"
             .to_owned();
         let paths = [
@@ -212,11 +212,11 @@ async fn models_are_loaded_used_and_unloaded() {
         "{one}"
     );
     let memory = one["memory"].as_u64().unwrap();
-    assert!(one["loaded_at"].is_i64() && memory > 1 << 20, "{one}");
+    assert!(one["loaded_at"].is_i64() && memory > 9 << 20, "{one}");
     assert_eq!(load("one").await.1["loaded_at"], one["loaded_at"], "it is left as it is");
     let listed = list().await;
     assert_eq!((&listed["memory_used"], &listed["queue"]), (&json!(memory), &json!(0)));
-    assert_eq!(listed["memory_budget"], 2 << 20);
+    assert_eq!(listed["memory_budget"], 16 << 20);
 
     // A request has it, and another model waits for its memory.
     let used = machine.registry.get("one").await.unwrap();
@@ -271,7 +271,7 @@ async fn the_command_line_loads_into_the_server_that_runs() {
     let listener = tokio::net::UnixListener::bind(folder.join("control.sock")).unwrap();
     tokio::spawn(api::serve_control(listener, machine.state.clone(), std::future::pending()));
     let (worked, told, errors) = shell("models load one").await;
-    assert!(worked && told.starts_with("one is loaded and takes 1 MB"), "{told}{errors}");
+    assert!(worked && told.starts_with("one is loaded and takes 9 MB"), "{told}{errors}");
     let (_, told, _) = shell("models unload one --json").await;
     let model: Value = serde_json::from_str(&told).expect("JSON and nothing else");
     assert_eq!((&model["id"], &model["state"]), (&json!("one"), &json!("available")));
@@ -318,12 +318,12 @@ async fn the_books_are_checked_now_and_damage_is_told() {
     assert!(right["at"].is_i64() && right["duration_ms"].is_u64(), "{right}");
 
     let conn = Connection::open(server.state.config.ledger_path()).unwrap();
-    conn.execute_batch("UPDATE account SET balance=balance+7 WHERE kind='team'").unwrap();
+    conn.execute_batch("UPDATE account SET balance=balance+7 WHERE kind='spent'").unwrap();
     let wrong = checked().await;
     assert_eq!(wrong["state"], "failed");
     assert!(wrong["damages"].as_u64() > Some(0) && wrong["problem"].is_string(), "{wrong}");
     assert_eq!(server.get("/ready").await.json()["status"], "ledger damaged");
-    conn.execute_batch("UPDATE account SET balance=balance-7 WHERE kind='team'").unwrap();
+    conn.execute_batch("UPDATE account SET balance=balance-7 WHERE kind='spent'").unwrap();
     assert_eq!(checked().await["state"], "ok");
     assert_eq!(server.get("/ready").await.status, 200);
 }

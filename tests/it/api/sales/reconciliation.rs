@@ -1,5 +1,7 @@
 //! Money that needs a look: found by the operator, settled once, and never credited by that.
 
+use mizan::ledger::{PaidProof, TopupId};
+use mizan::money::Fils;
 use serde_json::{Value, json};
 
 use super::Shop;
@@ -68,6 +70,37 @@ async fn a_payment_that_fits_after_all_needs_nothing() {
     let path = format!("/topups/{}/settle", id_of(&order));
     assert_eq!(shop.operator().post(&path, json!({ "note": "n" })).await.0, 422);
     assert_eq!(shop.operator().post("/topups/x/settle", json!({ "note": "n" })).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_second_payment_of_an_order_is_money_to_give_back() {
+    let shop = Shop::open();
+    let order = shop.order("tap").await;
+    let theirs = shop.theirs(&order);
+    shop.provider.approve(&theirs);
+    let first = PaidProof {
+        provider: "tap".to_owned(),
+        provider_order_id: Some(theirs.clone()),
+        provider_payment_id: "another payment".to_owned(),
+        fils: Fils(2_000),
+        event: None,
+        actor: "test".to_owned(),
+        reason: None,
+    };
+    let id: TopupId = id_of(&order).parse().unwrap();
+    shop.server.ledger.pay_topup(id, first).wait().unwrap();
+    for _ in 0..2 {
+        assert_eq!(shop.call_back("tap", &theirs).await.status, 200);
+    }
+    let found = needs(&shop).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let problem = found[0].2.as_str().unwrap();
+    assert!(problem.contains("paid by \"another payment\" already"), "{problem}");
+    shop.assert_balance(5_000);
+    let path = format!("/topups/{}/settle", id_of(&order));
+    assert_eq!(shop.operator().post(&path, json!({ "note": "given back" })).await.0, 200);
+    assert_eq!(needs(&shop).await, []);
+    shop.server.verify_books();
 }
 
 #[tokio::test]
