@@ -1,4 +1,5 @@
 //! The cookie by which a browser stays signed in.
+//! Cookies do not tell ports apart: whatever else is served from this host is shown them too.
 //! Promises: no script can read it, no other site can send it; over HTTPS no other host can set it.
 //! Never knows: what its value stands for.
 
@@ -85,7 +86,7 @@ fn set(mut response: Response, cookies: [(&str, &str, i64); 2]) -> Response {
 mod tests {
     use super::*;
 
-    fn check(cookies: &[&'static [u8]], expected: Option<&str>) {
+    fn check(cookies: &[&[u8]], expected: Option<&str>) {
         let mut headers = HeaderMap::new();
         for cookie in cookies {
             headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).expect("a value"));
@@ -114,7 +115,7 @@ mod tests {
     fn the_secure_one_is_believed_first_and_long_ones_never() {
         check(&[b"mizan_session=a; __Host-mizan_session=b"], Some("b"));
         check(&[b"mizan_session=a; __Host-mizan_session="], Some(""));
-        let long: &'static [u8] = Box::leak(format!("mizan_session={}", "x".repeat(129)).into());
-        check(&[long], Some(""));
+        let long = format!("mizan_session={}", "x".repeat(129));
+        check(&[long.as_bytes()], Some(""));
     }
 }
