@@ -39,8 +39,8 @@ pub enum Access {
     Account,
     /// Any valid key of an account: the route tells of the key itself.
     Key,
-    /// A key that has this scope, or a user whose role has it. Credits are spent with keys only: for
-    /// `inference` a user has to be signed in by cookie, and spends through a key of its own.
+    /// A key that has this scope, or a user whose role has it. Credits are spent with keys only:
+    /// for `inference` a user has to be signed in by cookie, and spends through a key of its own.
     Scope(Scope),
     /// The operator: by key, through the control socket, or as a user of that role.
     Operator,

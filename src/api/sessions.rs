@@ -5,6 +5,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -55,7 +56,11 @@ pub(super) async fn start(
 }
 
 /// `DELETE /api/v1/sessions/current`
-pub(super) async fn end(State(state): State<AppState>, shown: Shown) -> Result<Response, ApiError> {
+pub(super) async fn end(
+    State(state): State<AppState>,
+    shown: Shown,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let answer = Json(json!({ "ended": true }));
     match shown {
         Shown::Secret(secret) => {
@@ -66,7 +71,7 @@ pub(super) async fn end(State(state): State<AppState>, shown: Shown) -> Result<R
             if !state.tickets.end(&value) {
                 state.ledger.end_session(&value).await?;
             }
-            Ok(Jar::clear(answer))
+            Ok(Jar::of(&state, &headers).empty(answer))
         }
         Shown::Nothing | Shown::Socket => Err(ApiError::MissingKey),
     }

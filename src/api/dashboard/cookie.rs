@@ -1,4 +1,5 @@
 //! The cookie by which a browser stays signed in.
+//! Cookies do not tell ports apart: whatever else is served from this host is shown them too.
 //! Promises: no script can read it, no other site can send it; over HTTPS no other host can set it.
 //! Never knows: what its value stands for.
 
@@ -38,10 +39,12 @@ fn named(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(value.unwrap_or_default().to_owned())
 }
 
-/// How a browser is told to keep a cookie or to throw it away.
+/// A browser's cookies, as it is told to keep one or to throw it away.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Jar {
     is_https: bool,
+    /// Whether it has shown the secure one, and the plain one.
+    shown: [bool; 2],
 }
 
 impl Jar {
@@ -49,43 +52,54 @@ impl Jar {
     pub(in super::super) fn of(state: &AppState, headers: &HeaderMap) -> Self {
         let is_public = state.config.public_url.as_deref().is_some_and(|u| u.starts_with("https:"));
         // Made up, it only makes the cookie stricter, for whoever made it up.
-        Self { is_https: is_public || address::is_https(headers) }
+        let is_https = is_public || address::is_https(headers);
+        Self { is_https, shown: [SECURE, PLAIN].map(|name| named(headers, name).is_some()) }
     }
 
-    /// Adds what keeps `value` for so long, and throws away what was kept under the other name.
+    /// Has `value` kept for so long, and what was kept under the other name thrown away: it might
+    /// count in its place.
     pub(in super::super) fn keep(
         self,
         value: &str,
         secs: i64,
-        response: impl IntoResponse,
+        answer: impl IntoResponse,
     ) -> Response {
-        let (name, other) = if self.is_https { (SECURE, PLAIN) } else { (PLAIN, SECURE) };
-        set(response.into_response(), [(name, value, secs), (other, "", 0)])
+        let name = if self.is_https { SECURE } else { PLAIN };
+        let mut response = self.clear(answer, |other| other != name);
+        set(&mut response, name, value, secs);
+        response
     }
 
-    /// Adds what throws the cookie away.
-    pub(in super::super) fn clear(response: impl IntoResponse) -> Response {
-        set(response.into_response(), [(SECURE, "", 0), (PLAIN, "", 0)])
+    /// Has all thrown away that was shown.
+    pub(in super::super) fn empty(self, answer: impl IntoResponse) -> Response {
+        self.clear(answer, |_| true)
+    }
+
+    fn clear(self, answer: impl IntoResponse, is_meant: impl Fn(&str) -> bool) -> Response {
+        let mut response = answer.into_response();
+        for (name, is_shown) in [SECURE, PLAIN].into_iter().zip(self.shown) {
+            if is_shown && is_meant(name) {
+                set(&mut response, name, "", 0);
+            }
+        }
+        response
     }
 }
 
-fn set(mut response: Response, cookies: [(&str, &str, i64); 2]) -> Response {
-    for (name, value, secs) in cookies {
-        // A browser takes nothing of the secure name without it, not even its end.
-        let secure = if name == SECURE { "; Secure" } else { "" };
-        let cookie =
-            format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={secs}{secure}");
-        let cookie = HeaderValue::try_from(cookie).expect("letters and digits between plain words");
-        response.headers_mut().append(header::SET_COOKIE, cookie);
-    }
-    response
+fn set(response: &mut Response, name: &str, value: &str, secs: i64) {
+    // A browser takes nothing of the secure name without it, not even its end.
+    let secure = if name == SECURE { "; Secure" } else { "" };
+    let cookie =
+        format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={secs}{secure}");
+    let cookie = HeaderValue::try_from(cookie).expect("letters and digits between plain words");
+    response.headers_mut().append(header::SET_COOKIE, cookie);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(cookies: &[&'static [u8]], expected: Option<&str>) {
+    fn check(cookies: &[&[u8]], expected: Option<&str>) {
         let mut headers = HeaderMap::new();
         for cookie in cookies {
             headers.append(header::COOKIE, HeaderValue::from_bytes(cookie).expect("a value"));
@@ -114,7 +128,7 @@ mod tests {
     fn the_secure_one_is_believed_first_and_long_ones_never() {
         check(&[b"mizan_session=a; __Host-mizan_session=b"], Some("b"));
         check(&[b"mizan_session=a; __Host-mizan_session="], Some(""));
-        let long: &'static [u8] = Box::leak(format!("mizan_session={}", "x".repeat(129)).into());
-        check(&[long], Some(""));
+        let long = format!("mizan_session={}", "x".repeat(129));
+        check(&[long.as_bytes()], Some(""));
     }
 }

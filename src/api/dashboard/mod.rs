@@ -1,5 +1,5 @@
-//! The dashboard, as far as a server has a part in it: the files of its pages, browsers that sign in
-//! and keep a cookie, and what such a cookie is good for. All else the pages do through the API.
+//! The dashboard, as far as a server has a part in it: the files of its pages, browsers that sign
+//! in and keep a cookie, and what such a cookie is good for. All else the pages do through the API.
 //!
 //! The pages are plain modules that run as they lie in `web`: nothing builds them. Builds for
 //! development read them from disk, so that an edit shows at the next reload; release builds carry

@@ -1,10 +1,10 @@
 //! Whether a request comes from this server's own pages. A browser adds its cookie to requests that
 //! it is made to send by others, too.
 //!
-//! Three things keep them out, each alone enough in a browser of today: the cookie is
-//! `SameSite=Strict`; browsers say where a request comes from (Fetch Metadata), which also tells
-//! ports of one host apart; and what changes something needs a header that pages of other origins
-//! may not add unless this server agrees, which it does for no origin with cookies.
+//! Three things keep them out. The cookie is `SameSite=Strict`. Browsers say where a request comes
+//! from (Fetch Metadata), which also tells ports of one host apart; over plain HTTP they do so on
+//! their own machine only. And whatever may change something needs a header that pages of other
+//! origins may not add unless this server agrees, which it does for no origin with cookies.
 //! Promises: nothing is done for a cookie that another site's page sent.
 //! Never knows: cookies, callers.
 

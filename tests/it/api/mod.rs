@@ -6,6 +6,7 @@ mod admin;
 mod anthropic;
 mod books;
 mod connections;
+mod dashboard;
 mod echo;
 mod embeddings;
 mod errors;
