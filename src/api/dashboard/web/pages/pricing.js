@@ -82,7 +82,12 @@ const Packs = ({ packs }) => html`
       { title: t("pricing.pack"), cell: (pack) => number(pack.credits) },
       { title: t("pricing.price"), number: true, cell: (pack) => money(pack.price_kwd) },
       { title: t("pricing.per_credit"), number: true, cell: (pack) => money(pack.price_per_credit_kwd) },
-      { title: t("pricing.standard_token"), number: true, hideOnPhone: true, cell: (pack) => number(pack.credits) },
+      {
+        title: t("pricing.standard_token"),
+        number: true,
+        hideOnPhone: true,
+        cell: (pack) => number(pack.credits),
+      },
       {
         title: t("pricing.premium_token"),
         number: true,

@@ -22,17 +22,18 @@ export default function Receipt({ parts }) {
         <${Button} href="#/billing">${t("receipt.back")}<//>
         ${signed &&
         html`
-          <${Button} icon="down" onClick=${() => save(from.data.text, fileOf(id))}>${t("receipt.download")}<//>
+          <${Button} icon="down" onClick=${() => save(from.data.text, fileOf(id))}>
+            ${t("receipt.download")}
+          <//>
           <${Button} kind="primary" icon="print" onClick=${() => print()}>${t("receipt.print")}<//>
         `}
       `}
     >
-      <${Loaded} from=${from} lines=${10}>
-        ${({ topup, signed, key }) =>
-          signed
-            ? html`<${Document} topup=${topup} signed=${signed} publicKey=${key} />`
-            : html`<${Unpaid} topup=${topup} />`}
-      <//>
+      ${from.error?.status === 404
+        ? html`<p>${t("billing.unknown_order")}</p>`
+        : html`<${Loaded} from=${from} lines=${10}>
+            ${(read) => html`<${read.signed ? Document : Unpaid} ...${read} />`}
+          <//>`}
     <//>
   `;
 }
@@ -46,7 +47,7 @@ async function read(id, signal) {
     request(`${path}/receipt`, { signal }).then((response) => response.text()),
     api("/api/v1/receipt-key", { signal }),
   ]);
-  return { topup, text, signed: JSON.parse(text), key: key.data };
+  return { topup, text, signed: JSON.parse(text), publicKey: key.data };
 }
 
 const fileOf = (id) => `mizan-receipt-${id}.json`;

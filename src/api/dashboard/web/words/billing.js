@@ -59,8 +59,8 @@ define("billing", {
   max_prompt_tokens: ["Longest prompt, in tokens", "أقصى طول للإدخال بالرموز"],
   max_requests_per_minute: ["Requests per minute", "الطلبات في الدقيقة"],
   never_expire: [
-    "Credits never expire, and are separate from the plan. Prices are in Kuwaiti dinars; nothing is converted.",
-    "الرصيد لا تنتهي صلاحيته، وهو مستقل عن خطة الاستخدام. الأسعار بالدينار الكويتي دون أي تحويل عملات.",
+    "Credits never expire, and are separate from the plan. Prices are in Kuwaiti dinars.",
+    "الرصيد لا تنتهي صلاحيته، وهو مستقل عن خطة الاستخدام. الأسعار بالدينار الكويتي.",
   ],
   next_try: ["Next try {time}", "المحاولة التالية {time}"],
   no_limit: ["No limit", "بلا حد"],
@@ -94,13 +94,15 @@ define("billing", {
     "تحوّل المبلغ بنفسك، ويُضاف الرصيد عندما يتأكد المشغّل من وصوله.",
   ],
   provider_myfatoorah: ["KNET or card (MyFatoorah)", "كي نت أو بطاقة (MyFatoorah)"],
-  provider_myfatoorah_hint: ["You pay on MyFatoorah's page and come back.", "تدفع في صفحة MyFatoorah ثم تعود."],
+  provider_myfatoorah_hint: [
+    "You pay on MyFatoorah's page and come back.",
+    "تدفع في صفحة MyFatoorah ثم تعود.",
+  ],
   provider_tap: ["KNET or card (Tap)", "كي نت أو بطاقة (Tap)"],
   provider_tap_hint: ["You pay on Tap's page and come back.", "تدفع في صفحة Tap ثم تعود."],
   purchases: ["Purchases", "المشتريات"],
   purchases_table: ["List of purchases", "قائمة المشتريات"],
   receipt: ["Receipt", "الإيصال"],
-  receipt_of: ["Receipt of {day}, {credits}", "إيصال بتاريخ {day}، {credits}"],
   redeem: ["Redeem", "استبدال"],
   redeemed: ["{credits} added. The balance is now {balance}.", "تمت إضافة {credits}. الرصيد الآن {balance}."],
   redirect_words: [
@@ -109,6 +111,7 @@ define("billing", {
   ],
   reference: ["Reference (write it with the transfer)", "المرجع (اكتبه مع التحويل)"],
   refunded: ["Refunded", "المسترد"],
+  retried: ["Not yet delivered", "لم يُسلَّم بعد"],
   secret: ["The secret of this address", "السر الخاص بهذا العنوان"],
   secret_hint: [
     "Your server checks each notice's signature with it (Standard Webhooks). It is shown only when you save.",
@@ -136,8 +139,8 @@ define("billing", {
   unknown_order: ["This account has no such order.", "لا يوجد طلب كهذا في هذا الحساب."],
   url: ["Webhook address (optional)", "عنوان Webhook (اختياري)"],
   url_hint: [
-    "Your server is called once at each fall below, signed. Without an address the notice is shown on this page.",
-    "يُستدعى خادمك مرة واحدة عند كل انخفاض، مع توقيع. وبدون عنوان يظهر التنبيه في هذه الصفحة.",
+    "Called once at each fall below, signed. Without an address, this page alone tells.",
+    "يُستدعى مرة واحدة عند كل انخفاض، مع توقيع. وبدون عنوان يظهر التنبيه في هذه الصفحة فقط.",
   ],
   voucher: ["Redeem a voucher", "استبدال قسيمة"],
   voucher_expired: ["This voucher has expired.", "انتهت صلاحية هذه القسيمة."],
@@ -147,8 +150,8 @@ define("billing", {
   ],
   voucher_used: ["This voucher was redeemed before.", "تم استبدال هذه القسيمة من قبل."],
   voucher_used_by_us: [
-    "This voucher was redeemed before, probably by your last try, whose answer was lost. Look at the balance.",
-    "تم استبدال هذه القسيمة من قبل، وعلى الأرجح في محاولتك السابقة التي لم يصل ردّها. راجع الرصيد.",
+    "This voucher was redeemed before, probably by your last try. Look at the balance.",
+    "تم استبدال هذه القسيمة من قبل، وعلى الأرجح في محاولتك السابقة. راجع الرصيد.",
   ],
   voucher_void: ["This voucher is void. Ask who gave it to you.", "هذه القسيمة ملغاة. راجع من أعطاك إياها."],
   watching: [
@@ -158,6 +161,16 @@ define("billing", {
   when: ["When", "التاريخ"],
   whole: ["Write a whole number of credits, 1 or more.", "اكتب عددًا صحيحًا من وحدات الرصيد، 1 أو أكثر."],
   words_cancelled: ["The payment was cancelled.", "أُلغيت عملية الدفع."],
-  words_expired: ["The order was not paid in time. Order the pack again below.", "لم يُدفع الطلب في موعده. اطلب الباقة من جديد أدناه."],
-  words_failed: ["The payment failed. You can order the pack again below.", "فشلت عملية الدفع. يمكنك طلب الباقة من جديد أدناه."],
+  words_expired: [
+    "The order was not paid in time. Order the pack again below.",
+    "لم يُدفع الطلب في موعده. اطلب الباقة من جديد أدناه.",
+  ],
+  words_failed: [
+    "The payment failed. You can order the pack again below.",
+    "فشلت عملية الدفع. يمكنك طلب الباقة من جديد أدناه.",
+  ],
+  words_refunded: [
+    "This purchase was refunded: {amount} for {credits}.",
+    "استُرد مبلغ هذه العملية: {amount} مقابل {credits}.",
+  ],
 });

@@ -27,8 +27,8 @@ define("receipt", {
   print: ["Print", "طباعة"],
   proof: ["Proof", "الإثبات"],
   proof_words: [
-    "This purchase is an entry in the server's chained books, and this receipt is signed with Ed25519. Nobody can change either without being found out.",
-    "هذه العملية قيدٌ في دفاتر الخادم المتسلسلة، وهذا الإيصال موقّع بخوارزمية Ed25519، فلا يمكن تغيير أيٍّ منهما دون أن يُكتشف.",
+    "This purchase is an entry in the server's hash-chained books, and this receipt is signed (Ed25519).",
+    "هذه العملية قيدٌ في دفاتر الخادم المترابطة بالبصمات، وهذا الإيصال موقّع (Ed25519).",
   ],
   provider: ["Paid through", "وسيلة الدفع"],
   public_key: ["Public key", "المفتاح العام"],
@@ -39,5 +39,8 @@ define("receipt", {
   title: ["Receipt", "إيصال"],
   to_order: ["Show the order", "عرض الطلب"],
   total: ["Total", "الإجمالي"],
-  unpaid: ["This order is not paid, so there is no receipt yet.", "هذا الطلب غير مدفوع، لذا لا يوجد إيصال بعد."],
+  unpaid: [
+    "This order is not paid, so there is no receipt yet.",
+    "هذا الطلب غير مدفوع، لذا لا يوجد إيصال بعد.",
+  ],
 });

@@ -81,7 +81,7 @@ const Sent = ({ rows }) => html`
     empty=${t("billing.no_notices")}
     rows=${rows}
     columns=${[
-      { title: t("billing.when"), cell: (row) => html`<time>${dateTime(row.created)}</time>` },
+      { title: t("billing.when"), cell: (row) => dateTime(row.created) },
       { title: t("common.balance"), number: true, cell: (row) => number(row.balance) },
       { title: t("billing.threshold"), number: true, cell: (row) => number(row.threshold) },
       { title: t("billing.delivery"), cell: (row) => html`<${Delivery} row=${row} />` },
@@ -92,9 +92,10 @@ const Sent = ({ rows }) => html`
 function Delivery({ row }) {
   if (!row.url) return html`<${Badge}>${t("billing.shown_only")}<//>`;
   if (row.sent_at) return html`<${Badge} kind="good">${t("billing.delivered")}<//>`;
-  const retry = row.next_try_at && t("billing.next_try", { time: dateTime(row.next_try_at) });
+  const again = row.next_try_at;
   return html`
-    <${Badge} kind=${retry ? "gold" : "bad"}>${retry ?? t("billing.given_up")}<//>
-    ${row.error && html`<br /><small dir="ltr">${row.error}</small>`}
+    <${Badge} kind=${again ? "gold" : "bad"}>${t(again ? "billing.retried" : "billing.given_up")}<//>
+    ${again && html`<br /><small>${t("billing.next_try", { time: dateTime(again) })}</small>`}
+    ${row.error && html`<br /><small><bdi>${row.error}</bdi></small>`}
   `;
 }

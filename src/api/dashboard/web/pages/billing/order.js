@@ -60,7 +60,7 @@ const Stand = ({ topup, reload }) => html`
 function Next({ topup, reload }) {
   if (isPaid(topup)) {
     return html`
-      <p class="order-words">${t("billing.paid_words", { credits: credits(topup.credits) })}</p>
+      <p class="order-words">${paidWords(topup)}</p>
       <div class="actions">
         <${Button} kind="primary" icon="print" href=${link(["receipt", topup.id])}>${t("billing.receipt")}<//>
       </div>
@@ -86,6 +86,14 @@ function Next({ topup, reload }) {
     </div>
   `;
 }
+
+const paidWords = (topup) =>
+  topup.refunded_credits > 0
+    ? t("billing.words_refunded", {
+        amount: money(topup.refunded_kwd),
+        credits: credits(topup.refunded_credits),
+      })
+    : t("billing.paid_words", { credits: credits(topup.credits) });
 
 /** The operator's own words, and the two things that people copy from them. */
 function Transfer({ topup }) {

@@ -27,7 +27,9 @@ export function Packs({ list, onOrder }) {
         `,
       )}
     </ul>
-    <p class="hint billing-note">${t(list.providers.length > 0 ? "billing.never_expire" : "billing.no_providers")}</p>
+    <p class="hint billing-note">
+      ${t(list.providers.length > 0 ? "billing.never_expire" : "billing.no_providers")}
+    </p>
     ${wanted &&
     html`<${Buy}
       pack=${wanted}
@@ -52,7 +54,10 @@ function PackCard({ pack, best, smallest, canBuy, onBuy }) {
         ${less > 0 && html` · ${t("billing.less", { n: less, pack: number(smallest.credits) })}`}
       </p>
       <p class="hint">
-        ${t("billing.buys", { standard: number(pack.credits), premium: number(Math.floor(pack.credits / 2)) })}
+        ${t("billing.buys", {
+          standard: number(pack.credits),
+          premium: number(Math.floor(pack.credits / 2)),
+        })}
       </p>
       ${canBuy &&
       html`<${Button}

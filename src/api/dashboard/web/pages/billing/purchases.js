@@ -26,10 +26,17 @@ const columns = () => [
   {
     title: t("billing.when"),
     cell: (topup) =>
-      html`<time datetime=${new Date(topup.created_at * 1000).toISOString()}>${date(topup.created_at)}</time>`,
+      html`<time datetime=${new Date(topup.created_at * 1000).toISOString()}>
+        ${date(topup.created_at)}
+      </time>`,
   },
   { title: t("billing.state"), cell: (topup) => html`<${Status} topup=${topup} />` },
-  { title: t("billing.credits"), number: true, cell: (topup) => number(topup.credits) },
+  {
+    title: t("billing.credits"),
+    number: true,
+    hideOnPhone: true,
+    cell: (topup) => number(topup.credits),
+  },
   { title: t("billing.amount"), number: true, cell: (topup) => money(topup.price_kwd) },
   {
     title: t("billing.refunded"),
@@ -47,19 +54,17 @@ const Refund = ({ topup }) => html`
 
 /** To the receipt of what is paid, or to the order that still can be. */
 function Where({ topup }) {
-  const about = { credits: credits(topup.credits), day: date(topup.created_at) };
-  if (isPaid(topup)) {
-    const label = t("billing.receipt_of", about);
-    return html`
-      <${Button} kind="quiet" icon="print" href=${link(["receipt", topup.id])} label=${label}>
-        ${t("billing.receipt")}
-      <//>
-    `;
-  }
-  const label = t("billing.order_of", about);
+  const paid = isPaid(topup);
+  const word = t(paid ? "billing.receipt" : isOpen(topup) ? "billing.pay_now" : "billing.show");
+  const which = t("billing.order_of", { credits: credits(topup.credits), day: date(topup.created_at) });
   return html`
-    <${Button} kind="quiet" href=${link(["billing"], { order: topup.id })} label=${label}>
-      ${t(isOpen(topup) ? "billing.pay_now" : "billing.show")}
+    <${Button}
+      kind="quiet"
+      icon=${paid ? "print" : undefined}
+      href=${paid ? link(["receipt", topup.id]) : link(["billing"], { order: topup.id })}
+      label="${word}: ${which}"
+    >
+      ${word}
     <//>
   `;
 }

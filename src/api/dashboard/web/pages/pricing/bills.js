@@ -46,15 +46,20 @@ export function CreditBill({ values, cost, packs }) {
     <${Bill} title=${t("pricing.by_credits")}>
       <${Line}
         name="input_line"
-        note=${t("pricing.tokens", { count: Number(input), n: number(input) })}
+        note=${tokens(input)}
         value=${t("pricing.is_free")}
       />
       <${Line}
         name="output_line"
-        note=${t("pricing.tokens_times", { n: number(output), cost: number(cost) })}
+        note=${t("pricing.tokens_times", { tokens: tokens(output), cost: number(cost) })}
         value=${words(one)}
       />
-      <${Line} name="one" note=${packs.length > 0 && left(one, smallestPack(packs))} value=${words(one)} strong />
+      <${Line}
+        name="one"
+        note=${packs.length > 0 && left(one, smallestPack(packs))}
+        value=${words(one)}
+        strong
+      />
       <${Line}
         name="month"
         note=${t("pricing.times", { count: Number(requests), n: number(requests) })}
@@ -73,6 +78,8 @@ export function CreditBill({ values, cost, packs }) {
 /** `credits` takes numbers; plural forms do not change beyond what they can hold. */
 const words = (count) => t("common.credits", { count: Number(count), n: number(count) });
 
+const tokens = (count) => t("pricing.tokens", { count: Number(count), n: number(count) });
+
 const left = (one, pack) =>
   one <= BigInt(pack.credits)
     ? t("pricing.leaves", { left: number(BigInt(pack.credits) - one), pack: number(pack.credits) })
@@ -86,14 +93,19 @@ const ByPack = ({ one, month, packs }) => html`
       { title: t("pricing.with_pack"), cell: (pack) => credits(pack.credits) },
       { title: t("pricing.one"), number: true, cell: (pack) => money(filsText(share(one, pack))) },
       { title: t("pricing.month"), number: true, cell: (pack) => money(filsText(share(month, pack))) },
-      { title: t("pricing.to_buy"), number: true, cell: (pack) => html`<${ToBuy} month=${month} pack=${pack} />` },
+      {
+        title: t("pricing.to_buy"),
+        number: true,
+        cell: (pack) => html`<${ToBuy} month=${month} pack=${pack} />`,
+      },
     ]}
   />
 `;
 
 function ToBuy({ month, pack }) {
   const { count, fils } = packsFor(month, pack);
-  return html`${money(filsText(fils))}<br /><small>${t("pricing.packs_count", { count: Number(count), n: number(count) })}</small>`;
+  const packs = t("pricing.packs_count", { count: Number(count), n: number(count) });
+  return html`${money(filsText(fils))}<br /><small>${packs}</small>`;
 }
 
 function Bill({ title, children }) {
