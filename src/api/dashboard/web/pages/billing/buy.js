@@ -6,7 +6,7 @@ import { Button, Dialog, Field, Form } from "../../lib/parts.js";
 import { credits, money } from "../../lib/format.js";
 import { go, link } from "../../lib/route.js";
 import { t } from "../../lib/words.js";
-import { isTransfer, providerHint, providerName } from "./providers.js";
+import { isPage, isTransfer, providerHint, providerName } from "./providers.js";
 
 /** The key of each wish that no answer has come to yet: asking again then orders nothing twice. */
 const open = new Map();
@@ -29,9 +29,6 @@ async function order(body) {
 const isDecided = (error) =>
   error.code?.startsWith("payment_provider_") ||
   (error.status >= 400 && error.status < 500 && error.status !== 409 && error.status !== 429);
-
-/** The provider's own page, if that is a page at all. */
-const isPage = (url) => ["https:", "http:"].includes(URL.parse(url)?.protocol);
 
 export function Buy({ pack, providers, onOrder, onClose }) {
   const [provider, setProvider] = useState(providers[0]);

@@ -7,6 +7,7 @@ import { Button, Code, Copy, Loaded } from "../../lib/parts.js";
 import { credits, dateTime, money } from "../../lib/format.js";
 import { link } from "../../lib/route.js";
 import { t } from "../../lib/words.js";
+import { isPage } from "./providers.js";
 import { Status, isOpen, isPaid } from "./status.js";
 
 /** The server asks a provider not more often than this, so neither do we ask the server. */
@@ -36,7 +37,13 @@ export function Order({ id, onChange }) {
     <section class="card order" aria-labelledby="order">
       <header class="card-head">
         <h2 id="order" ref=${heading} tabindex="-1">${t("billing.order_title")}</h2>
-        <${Button} kind="quiet" icon="close" label=${t("common.close")} href="#/billing" />
+        <${Button}
+          kind="quiet"
+          icon="close"
+          label=${t("common.close")}
+          href="#/billing"
+          onClick=${() => document.querySelector("h1").focus()}
+        />
       </header>
       ${isUnknown
         ? html`<p>${t("billing.unknown_order")}</p>`
@@ -66,7 +73,7 @@ function Next({ topup, reload }) {
       </div>
     `;
   }
-  if (topup.next?.type === "redirect") {
+  if (topup.next?.type === "redirect" && isPage(topup.next.url)) {
     return html`
       <p class="order-words">${t("billing.redirect_words", { time: dateTime(topup.expires_at) })}</p>
       <div class="actions">

@@ -11,3 +11,6 @@ export const providerHint = (provider) =>
 
 /** A bank transfer has no page of a provider, and takes days. */
 export const isTransfer = (provider) => provider === "manual";
+
+/** Whether a provider's address can be gone to: a page, and nothing that a browser would run. */
+export const isPage = (url) => /^https?:\/\//i.test(url);

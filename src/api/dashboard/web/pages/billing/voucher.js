@@ -64,6 +64,7 @@ export function Voucher() {
             error=${wrong}
             value=${code}
             onInput=${type}
+            onBlur=${() => plain(code).length <= LENGTH && setCode(grouped(code))}
             placeholder="XXXX-XXXX-XXXX-XXXX"
             class="mono"
             dir="ltr"
