@@ -108,7 +108,9 @@ function Who({ who, operator }) {
     <div class="who">
       <div class="who-name">
         <bdi>${who.account ?? who.name}</bdi>
-        <small>${t(`common.role_${role}`)}${who.account && html` · <bdi>${who.name}</bdi>`}</small>
+        <small>
+          ${who.name !== role && t(`common.role_${role}`)}${who.account && html` · <bdi>${who.name}</bdi>`}
+        </small>
       </div>
       <div class="who-buttons">
         <${Button}

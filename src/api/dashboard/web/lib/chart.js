@@ -31,9 +31,9 @@ export const groupColour = (index) => `--chart-${(index % 6) + 1}`;
 
 /**
  * `days`: "2026-11-03", ...; `groups`: `[{ name, values }]`, a whole number for each day, drawn one
- * on the other. `unit(n)` says a value in words.
+ * on the other. `unit(n)` says a value in words, `tick(n)` as short as an axis needs.
  */
-export function DayChart({ title, days, groups, unit = number, height = 220 }) {
+export function DayChart({ title, days, groups, unit = number, tick = short, height = 220 }) {
   const frame = useRef(null);
   const [at, setAt] = useState(null);
   const look = theme.use();
@@ -78,7 +78,7 @@ export function DayChart({ title, days, groups, unit = number, height = 220 }) {
               ...axis,
               grid: { stroke: colour("--line"), width: 1 },
               size: 48,
-              values: (_, splits) => splits.map((n) => (Number.isInteger(n) ? short(n) : "")),
+              values: (_, splits) => splits.map((n) => (Number.isInteger(n) ? tick(n) : "")),
             },
           ],
           series: [
@@ -116,7 +116,7 @@ export function DayChart({ title, days, groups, unit = number, height = 220 }) {
           (group, n) => html`<li>
             <i style=${{ background: `var(${groupColour(n)})` }}></i>
             <bdi>${group.name}</bdi>
-            ${shown !== null && html`<b>${number(group.values[shown])}</b>`}
+            ${shown !== null && html`<b>${unit(group.values[shown])}</b>`}
           </li>`,
         )}
       </ul>`}
@@ -135,7 +135,7 @@ export function DayChart({ title, days, groups, unit = number, height = 220 }) {
               ${days.map(
                 (name, i) => html`<tr>
                   <th scope="row">${day(name)}</th>
-                  ${groups.map((group) => html`<td class="number">${number(group.values[i])}</td>`)}
+                  ${groups.map((group) => html`<td class="number">${unit(group.values[i])}</td>`)}
                 </tr>`,
               )}
             </tbody>

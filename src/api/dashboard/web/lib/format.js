@@ -29,6 +29,15 @@ export const percent = (part, digits = 0) =>
 /** "2.000" of the API with its currency; text in, text out: no float comes near money. */
 export const money = (kwd) => t("common.kwd", { amount: kwd });
 
+/** Whole fils of "2.000", for sums and charts. */
+export const fils = (kwd) => Number(kwd.replace(".", ""));
+
+/** "2.000" of whole fils. */
+export function kwdOf(fils) {
+  const digits = String(Math.abs(fils)).padStart(4, "0");
+  return `${fils < 0 ? "-" : ""}${digits.slice(0, -3)}.${digits.slice(-3)}`;
+}
+
 /** "5,000 credits", in the language's own plural. */
 export const credits = (n) => t("common.credits", { count: n, n: number(n) });
 
