@@ -122,7 +122,7 @@ export function DayChart({ title, days, groups, unit = number, tick = short, hei
       </ul>`}
       <details class="chart-table">
         <summary>${t("common.as_table")}</summary>
-        <div class="table-frame" tabindex="0" role="region" aria-label=${title}>
+        <div class="table-frame" tabindex="0" role="group" aria-label=${title}>
           <table>
             <caption class="for-readers">${title}</caption>
             <thead>

@@ -184,7 +184,7 @@ export function Table({ caption, columns, rows, rowKey = (row) => row.id, empty,
   const cellClass = (column) =>
     [column.number && "number", column.hideOnPhone && "hide-on-phone"].filter(Boolean).join(" ");
   return html`
-    <div class="table-frame" tabindex="0" role="region" aria-label=${caption}>
+    <div class="table-frame" tabindex="0" role="group" aria-label=${caption}>
       <table>
         <caption class="for-readers">${caption}</caption>
         <thead>

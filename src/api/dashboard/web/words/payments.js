@@ -66,7 +66,7 @@ define("payments", {
   ],
   refunded: ["Refunded", "المسترد"],
   refunds: ["Refunds to settle", "استردادات تنتظر التسوية"],
-  settle: ["Put aside payment away", "إغلاق دفعة معلّقة"],
+  settle: ["Settle the money that does not fit", "تسوية المبلغ غير المطابق"],
   settle_lead: [
     "For money that was taken and does not fit this order: say what you did, and it leaves the list.",
     "للمبلغ الذي خُصم ولا يطابق هذا الطلب: اذكر ما فعلته ليخرج من القائمة.",

@@ -13,7 +13,15 @@ const isPaid = ({ status }) => status === "paid" || status === "partially_refund
 
 export function Order({ id }) {
   const path = `/api/v1/admin/topups/${encodeURIComponent(id)}`;
-  const from = useLoad((signal) => api(path, { signal }));
+  const from = useLoad(async (signal) => {
+    const [order, { data }] = await Promise.all([
+      api(path, { signal }),
+      api("/api/v1/admin/reconciliation", { signal }),
+    ]);
+    // Money of this order that was taken and does not fit it.
+    const aside = data.find((row) => row.id === order.id && row.needs === "settlement");
+    return { ...order, aside: aside?.problem };
+  });
   return html`
     <${Page}
       title=${t("payments.order")}
@@ -101,10 +109,11 @@ function Acts({ order, path, reload }) {
   const offers = [
     !isPaid(order) && order.status !== "refunded" && order.provider === "manual" && "confirm",
     isPaid(order) && "refund",
-    "settle",
+    order.aside && "settle",
   ].filter(Boolean);
   return html`
     <${Card} title=${t("payments.acts")}>
+      ${order.aside && html`<div class="problem"><p dir="auto">${order.aside}</p></div>`}
       <div class="actions">
         ${offers.map(
           (offer) => html`

@@ -45,9 +45,10 @@ function ToDo() {
     <${Card} title=${t("payments.to_do")}>
       <${Loaded} from=${from}>
         ${({ data, refunds }) => html`
-          <${Table}
+          ${(data.length > 0 || refunds.length === 0) &&
+          html`<${Table}
             caption=${t("payments.to_do")}
-            empty=${refunds.length === 0 && t("payments.nothing")}
+            empty=${t("payments.nothing")}
             rows=${data}
             columns=${[
               order(t("payments.ordered")),
@@ -75,7 +76,7 @@ function ToDo() {
                 `,
               },
             ]}
-          />
+          />`}
           <${Refunds} refunds=${refunds} reload=${from.reload} />
         `}
       <//>
