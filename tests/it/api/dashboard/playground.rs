@@ -1,6 +1,6 @@
 //! The playground: users in a browser spend through a key of their own.
 
-use mizan::ledger::{Credits, KeyInfo, KeyLimit, NewKeyRequest, Role, UserId};
+use mizan::ledger::{Credits, KeyInfo, KeyLimit, NewKeyRequest, Role, Scope, Scopes, UserId};
 use serde_json::{Value, json};
 
 use super::super::sessions::session_of;
@@ -171,4 +171,28 @@ async fn an_account_that_was_closed_gets_no_playground() {
     assert_eq!(ask(&server, &member).await.status, 403);
     assert!(playgrounds(&server).is_empty());
     assert_eq!(me(&server, &member).await["playground"], false);
+}
+
+#[tokio::test]
+async fn a_key_of_that_name_that_is_not_good_is_left_alone() {
+    let server = Server::start(Setup::saying(&["a"]));
+    let owner = with_name(&server, "boss", Role::Owner).await;
+    let user = Some(UserId(me(&server, &owner).await["id"].as_i64().unwrap()));
+    let new = NewKeyRequest { user, ..NewKeyRequest::new(server.account, "Playground") };
+    let expires_ms = Some(server.state.clock.now_ms() + 1_000);
+    let others = [
+        NewKeyRequest { scopes: Scopes::of(&[Scope::Usage]), ..new.clone() },
+        NewKeyRequest { expires_ms, ..new.clone() },
+        // The operator's.
+        NewKeyRequest { user: None, ..new.clone() },
+    ];
+    for other in others {
+        server.ledger.create_key(other, "test").wait().unwrap();
+    }
+    server.advance(2_000);
+    for _ in 0..2 {
+        assert_eq!(ask(&server, &owner).await.status, 200);
+    }
+    let used: Vec<i64> = playgrounds(&server).iter().map(|key| key.used.0).collect();
+    assert_eq!(used, [0, 0, 0, 2]);
 }
