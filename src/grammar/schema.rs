@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::GrammarError;
 use super::digest::MAX_DEPTH;
+use super::pattern::without_null;
 
 /// Bytes of a schema, written without spaces.
 const MAX_BYTES: usize = 256 << 10;
@@ -156,9 +157,12 @@ impl Walk<'_> {
             },
             "properties" | "$defs" | "definitions" => self.schemas_by_name(keyword, value),
             "patternProperties" => {
-                let names = value.as_object().into_iter().flat_map(Map::keys);
-                names.map(String::as_str).try_for_each(|name| self.pattern(keyword, name))?;
-                self.schemas_by_name(keyword, value)
+                self.schemas_by_name(keyword, value)?;
+                let entries = value.as_object_mut().map(std::mem::take).unwrap_or_default();
+                let entries = entries.into_iter();
+                let entries = entries.map(|(name, schema)| Ok((self.pattern(keyword, &name)?, schema)));
+                *value = Value::Object(entries.collect::<Result<_, GrammarError>>()?);
+                Ok(())
             }
             "items" if value.is_array() => self.schemas(keyword, value),
             "items" | "additionalItems" | "additionalProperties" => {
@@ -178,7 +182,10 @@ impl Walk<'_> {
                 Err(self.error(keyword, "it must be a number above 0"))
             }
             "pattern" => match value.as_str() {
-                Some(pattern) => self.pattern(keyword, pattern),
+                Some(pattern) => {
+                    *value = self.pattern(keyword, pattern)?.into();
+                    Ok(())
+                }
                 None => Err(self.error(keyword, "it must be a regular expression")),
             },
             "format" if !value.is_string() => Err(self.error(keyword, "it must be a name")),
@@ -260,13 +267,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn pattern(&self, keyword: &str, pattern: &str) -> Result<(), GrammarError> {
+    /// A pattern as the library is to have it.
+    fn pattern(&self, keyword: &str, pattern: &str) -> Result<String, GrammarError> {
         if pattern.len() > MAX_PATTERN {
             let why = format!("{} bytes; a pattern has at most {MAX_PATTERN}", pattern.len());
             return Err(self.error(keyword, why));
         }
         let parsed = RegexBuilder::new().mk_regex_for_serach(&regex_to_lark(pattern, "dw"));
-        parsed.map(drop).map_err(|error| self.error(keyword, short(&error)))
+        parsed.map_err(|error| self.error(keyword, short(&error)))?;
+        Ok(without_null(pattern))
     }
 
     /// Refers only to a place of this schema. Spelled as the library looks it up.

@@ -27,7 +27,7 @@ fn random_schema(random: &mut Random, depth: usize) -> Value {
             json!({"type": "string", "minLength": min, "maxLength": min + random.below(20)})
         }
         4 => json!({"type": "string", "pattern": random.pick(&[
-            "^[a-z]{2,5}-[0-9]+$", "^(cat|dog)s?$", "[A-Z]", "^\\d{3}$", "^[^a-z]{1,9}$",
+            "^[a-z]{2,5}-[0-9]+$", "^(cat|dog)s?$", "[A-Z]", "^\\d{3}$", "^[^a-z\"]{1,9}$",
         ])}),
         5 => json!({"type": "string", "format": random.pick(&["date", "uuid", "ipv4"])}),
         6 => {
