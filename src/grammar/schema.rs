@@ -160,7 +160,8 @@ impl Walk<'_> {
                 self.schemas_by_name(keyword, value)?;
                 let entries = value.as_object_mut().map(std::mem::take).unwrap_or_default();
                 let entries = entries.into_iter();
-                let entries = entries.map(|(name, schema)| Ok((self.pattern(keyword, &name)?, schema)));
+                let entries =
+                    entries.map(|(name, schema)| Ok((self.pattern(keyword, &name)?, schema)));
                 *value = Value::Object(entries.collect::<Result<_, GrammarError>>()?);
                 Ok(())
             }

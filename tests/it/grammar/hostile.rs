@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mizan::grammar::{Grammar, Piece};
 use serde_json::{Map, Value, json};
 
-use super::smollm2;
+use super::{json_piece, smollm2};
 use crate::support::random::Random;
 
 /// For compiling, and for a hundred masks after it. Generous: the machine does other things too.
@@ -337,5 +337,5 @@ fn hostile_pieces() {
     pieces("many", vec![Piece::FreeText, many]);
     pieces("too many", vec![Piece::Repeat { pieces: vec![text()], min: 5, max: Some(4) }]);
     pieces("too long", vec![Piece::Text("x".repeat(100_000))]);
-    pieces("a bad schema", vec![Piece::Json(json!({"type": "nothing"}))]);
+    pieces("a bad schema", vec![json_piece(json!({"type": "nothing"}))]);
 }

@@ -123,6 +123,37 @@ fn random_answers_fit_random_schemas() {
 }
 
 #[test]
+fn patterns_keep_quotes_out_and_line_breaks_in() {
+    for (pattern, taken, refused) in [
+        ("^[^a-z\"]{1,9}$", "A\\n\\tB\\\\", "A\\\"B"),
+        ("^[^\\n\\\\]+$", "a\\tb\\\"", "a\\\\b"),
+        ("^[^\\n\\\\]+$", "\u{1f600}", "a\\nb"),
+        ("^\\P{P}+$", "a\\nb", "a\\\"b"),
+        ("^[\\x00-\\x1f]+$", "\\t\\n", "\\t\\\""),
+        ("^[a[^\"]]+$", "b\\r", "\\\""),
+        ("^.*$", "\\\"\\\\", "\\n"),
+        ("^\\W\\S\\D$", "\\\"\\\"\\\"", "1"),
+    ] {
+        for vocabulary in vocabularies() {
+            let name = vocabulary.name;
+            let check = |schema: Value, before: &str, after: &str| {
+                let schema = json!({"type": "object", "additionalProperties": false,
+                    "required": ["k"], "properties": {"k": schema}});
+                let grammar = Grammar::JsonSchema { schema, strict: true };
+                let at = vocabulary.compile(&grammar).unwrap();
+                let write = |text: &str| format!("{{\"k\":{before}{text}{after}}}");
+                assert!(vocabulary.takes(&*at, &write(taken)), "{name}, {pattern}: {taken}");
+                assert!(!vocabulary.takes(&*at, &write(refused)), "{name}, {pattern}: {refused}");
+            };
+            check(json!({"type": "string", "pattern": pattern}), "\"", "\"");
+            let named = json!({"type": "object", "additionalProperties": false,
+                "patternProperties": {pattern: {"type": "null"}}});
+            check(named, "{\"", "\":null}");
+        }
+    }
+}
+
+#[test]
 fn any_object_is_an_object() {
     for vocabulary in vocabularies() {
         for seed in 0..10 {
