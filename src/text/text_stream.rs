@@ -369,6 +369,39 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_came_before_a_stop_string_give_the_same_text_again() {
+        for (tokens, stops, expected) in [
+            // Held back for another stop string than the one that came.
+            (&[" there", " you"][..], &["there you go", " you"][..], " there"),
+            // Held back for the one that came.
+            (&["a ST", "OP"], &["STOP", "ST?"], "a "),
+            (&["ab", "cde"], &["abcx", "bcd"], "a"),
+            // Its beginning is in the last token, and looks longer than it is.
+            (&["aa", "ab"], &["aab"], "a"),
+            (&["x", "yy", "z"], &["xyyq", "yz"], "xy"),
+            (&["\u{645}", "<", "/s>"], &["</s>"], "\u{645}"),
+        ] {
+            let (mut new, _) = stream(tokens, stops);
+            let mut pieces = Vec::new();
+            for id in 256..256 + tokens.len() as u32 {
+                new.push(id, &mut pieces);
+            }
+            let stop = new.stop_string().expect("one came");
+            let (mut again, _) = stream(tokens, stops);
+            let mut again_pieces = Vec::new();
+            for id in pieces.iter().flat_map(|piece| &piece.ids) {
+                again.push(*id, &mut again_pieces);
+            }
+            again.finish_before(stop, &mut again_pieces);
+            let text = |pieces: &[Piece]| -> String {
+                pieces.iter().map(|piece| piece.text.as_str()).collect()
+            };
+            assert_eq!(text(&pieces), expected);
+            assert_eq!(text(&again_pieces), expected, "{tokens:?}, {stops:?}");
+        }
+    }
+
+    #[test]
     fn control_tokens_are_never_released() {
         let (mut stream, end) = stream(&["a"], &["<end>"]);
         let mut pieces = Vec::new();

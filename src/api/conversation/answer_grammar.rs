@@ -42,29 +42,28 @@ impl AnswerGrammar {
         let has_strict = tools.tools.iter().any(|tool| tool.strict);
         let offer = tools.offer(answers.syntax);
         let offer = offer.filter(|_| must_call || wanted.is_some() || has_strict);
-        let mut parts: Vec<Format> = wanted.iter().cloned().collect();
-        let text = wanted.as_ref().map(|wanted| vec![Piece::Grammar(wanted.grammar.clone())]);
-
         let writer = Writer { shape: answers.syntax.shape(), tokenizer };
-        let is_constrained_at_once = must_call || wanted.is_some();
-        let mut pieces = writer.reasoning(answers, opening, is_constrained_at_once);
+        let mut pieces = writer.reasoning(answers, opening, must_call || wanted.is_some());
+        let mut parts: Vec<Format> = wanted.iter().cloned().collect();
+        let text = wanted.map(|wanted| vec![Piece::Grammar(wanted.grammar)]);
         match (offer, text) {
             (None, None) => return None,
-            (None, Some(text)) if pieces.is_empty() && text.len() == 1 => {
-                return wanted.map(|whole| Self { whole, parts: Vec::new() });
+            (None, Some(_)) if pieces.is_empty() => {
+                return parts.pop().map(|whole| Self { whole, parts });
             }
             (None, Some(text)) => pieces.extend(text),
             (Some(offer), text) => {
                 let callable = callable(tools, must_call);
                 parts.extend(callable.iter().map(Callable::format));
-                // Between two kinds of JSON nothing but JSON tells.
-                let as_json = text.is_some() && writer.shape.is_bare();
-                let calls = match as_json {
-                    true => vec![Piece::OneOf(callable.iter().map(Callable::object).collect())],
-                    false => writer.calls(&callable, offer.is_single),
+                let calls = match &text {
+                    // Between two kinds of JSON nothing but JSON tells.
+                    Some(_) if writer.shape.is_bare() => {
+                        vec![Piece::OneOf(callable.iter().map(Callable::object).collect())]
+                    }
+                    _ => writer.calls(&callable, offer.is_single),
                 };
                 match text {
-                    _ if must_call => pieces.extend(calls),
+                    None if must_call => pieces.extend(calls),
                     Some(text) => pieces.push(Piece::OneOf(vec![calls, text])),
                     None => {
                         pieces.extend([Piece::FreeText, Piece::OneOf(vec![calls, Vec::new()])]);
@@ -110,22 +109,23 @@ struct Callable<'a> {
 
 /// The tools that may be called.
 fn callable(tools: &ToolUse, must_call: bool) -> Vec<Callable<'_>> {
-    let is_named = |tool: &Tool| match &tools.choice {
+    let is_callable = |tool: &Tool| match &tools.choice {
         ToolChoice::Named(name) => tool.name == *name,
         _ => true,
     };
-    let callable = |(index, tool): (usize, &'_ Tool)| {
-        // A model that is free to call may call what is not strict as it likes.
-        let schema = match tool.strict || must_call {
-            true => tool.parameters.clone().unwrap_or_else(no_arguments),
-            false => json!({ "type": "object" }),
-        };
-        (index, schema, tool.strict)
+    // A model that is free to call may call what is not strict as it likes.
+    let schema_of = |tool: &Tool| match tool.strict || must_call {
+        true => tool.parameters.clone().unwrap_or_else(no_arguments),
+        false => json!({ "type": "object" }),
     };
-    let named = tools.tools.iter().enumerate().filter(|(_, tool)| is_named(tool));
-    let described = named.map(|(index, tool)| (tool.name.as_str(), callable((index, tool))));
-    described
-        .map(|(name, (index, schema, strict))| Callable { index, name, schema, strict })
+    let callable = tools.tools.iter().enumerate().filter(|(_, tool)| is_callable(tool));
+    callable
+        .map(|(index, tool)| Callable {
+            index,
+            name: &tool.name,
+            schema: schema_of(tool),
+            strict: tool.strict,
+        })
         .collect()
 }
 
