@@ -11,6 +11,7 @@ mod constraint;
 mod digest;
 mod environment;
 mod error;
+mod expansion;
 mod pattern;
 mod pieces;
 mod pool;

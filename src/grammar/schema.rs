@@ -12,10 +12,14 @@ use serde_json::{Map, Value};
 
 use super::GrammarError;
 use super::digest::MAX_DEPTH;
+use super::expansion::expanded_bytes;
 use super::pattern::without_null;
 
 /// Bytes of a schema, written without spaces.
 const MAX_BYTES: usize = 256 << 10;
+
+/// Bytes that it may have once its alternatives are merged; in memory it is some ten times that.
+const MAX_EXPANDED: u64 = 48 << 20;
 
 /// Bytes of a pattern in it.
 const MAX_PATTERN: usize = 4096;
@@ -94,6 +98,15 @@ pub(super) fn prepare(schema: &Value, is_strict: bool) -> Result<Value, GrammarE
         return Err(error("", "it must be an object that says what is wanted"));
     }
     Walk { root: schema, is_strict, path: Vec::new() }.schema(&mut prepared)?;
+    let expanded = expanded_bytes(&prepared);
+    if expanded > MAX_EXPANDED {
+        let why = format!(
+            "its alternatives multiply to {} MiB, and at most {} are taken",
+            expanded >> 20,
+            MAX_EXPANDED >> 20
+        );
+        return Err(GrammarError::TooComplex { what: "schema", why });
+    }
     let options = JsonCompileOptions {
         whitespace_pattern: Some(WHITE_SPACE.to_owned()),
         coerce_one_of: !is_strict,
