@@ -15,6 +15,10 @@ pub(in super::super) const ROLES: [&str; 6] =
 pub(in super::super) const MAX_TOOLS: usize = 128;
 pub(in super::super) const MAX_TOOL_NAME: usize = 64;
 
+/// How much a model may be told to reason: OpenAI's words.
+pub(in super::super) const EFFORTS: [&str; 7] =
+    ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// Reads `messages`, `tools` and `chat_template_kwargs` of a body of `bytes` length.
 pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<Prompt, ApiError> {
     let list = fields.require("messages", fields.array("messages")?)?;
@@ -48,19 +52,22 @@ fn enable_thinking(
         _ => (fields, "reasoning_effort"),
     };
     let Some(effort) = fields.string(name)? else { return Ok(explicit) };
-    let implied = match effort {
-        "none" => Some(false),
-        "minimal" => None,
-        "low" | "medium" | "high" => Some(true),
+    // Templates know three words for it.
+    let (implied, word) = match effort {
+        "none" => (Some(false), effort),
+        "minimal" => (None, effort),
+        "low" | "medium" | "high" => (Some(true), effort),
+        "xhigh" | "max" => (Some(true), "high"),
         other => {
             let message = format!(
-                "'{}' is {other:?} and must be 'none', 'minimal', 'low', 'medium' or 'high'",
-                fields.path(name)
+                "'{}' is {other:?} and must be one of {}",
+                fields.path(name),
+                EFFORTS.join(", ")
             );
             return Err(fields.refuse(name, message));
         }
     };
-    variables.entry("reasoning_effort").or_insert_with(|| effort.into());
+    variables.entry("reasoning_effort").or_insert_with(|| word.into());
     Ok(explicit.or(implied))
 }
 

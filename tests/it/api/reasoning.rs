@@ -97,6 +97,7 @@ async fn requests_say_how_much_to_reason() {
         (json!({ "reasoning_effort": "none" }), format!("{off}none")),
         (json!({ "reasoning": { "effort": "none" } }), format!("{off}none")),
         (json!({ "reasoning_effort": "high" }), format!("{start}high")),
+        (json!({ "reasoning_effort": "xhigh" }), format!("{start}high")),
         (json!({ "reasoning_effort": null }), start.to_owned()),
         (json!({ "reasoning_effort": "low", "enable_thinking": false }), format!("{off}low")),
     ] {

@@ -128,6 +128,11 @@ fn products_of_alternatives() {
             }
         }
     }
+    // As much as may be.
+    schema(
+        "400 times 10,000",
+        json!({"type": "object", "required": names, "anyOf": options[..400]}),
+    );
     let doubling = definitions(40, |n| match n {
         0 => json!({"type": "object", "properties": {"x": {"type": "string"}}}),
         n => json!({"allOf": [reference(n - 1), reference(n - 1)]}),
