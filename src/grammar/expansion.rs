@@ -4,7 +4,7 @@
 //! alternative of one part with each of all others, and copies what they hold every time. So a
 //! schema of some kilobytes can become gigabytes, while the library counts merges only.
 //!
-//! Promises: an upper bound, in time that grows as the schema does.
+//! Promises: an estimate, in time that grows as the schema does.
 //! Never knows: what a schema means.
 
 use std::collections::HashMap;
@@ -29,24 +29,33 @@ const IGNORED: [&str; 9] = [
 
 /// Bytes that the schema has when all is merged, about; as JSON writes them.
 pub(super) fn expanded_bytes(schema: &Value) -> u64 {
-    let mut walk = Walk { root: schema, referred: HashMap::new(), referred_bytes: 0 };
+    let whole = text_len(schema);
+    let mut walk = Walk { root: schema, whole, referred: HashMap::new(), referred_bytes: 0 };
     walk.size(schema).bytes.saturating_add(walk.referred_bytes)
 }
 
 #[derive(Clone, Copy)]
 struct Size {
+    /// Where it is merged with nothing: references stay references.
     bytes: u64,
-    /// How often whatever it is merged with is copied, at most.
+    /// Where it is merged with something.
+    unfolded: u64,
+    /// How often what it is merged with is copied.
     copies: u64,
+    /// Those of them that are alternatives of `anyOf` and `oneOf`, at any depth: only these
+    /// multiply where two objects that hold them are merged.
+    nested: u64,
 }
 
-const NOTHING: Size = Size { bytes: 0, copies: 1 };
+const NOTHING: Size = Size { bytes: 0, unfolded: 0, copies: 1, nested: 1 };
 
 struct Walk<'a> {
     root: &'a Value,
+    /// Bytes of the root.
+    whole: u64,
     /// By reference; nothing, while it is being looked at.
     referred: HashMap<&'a str, Size>,
-    /// Each of these once, as it stays where nothing is merged with the reference.
+    /// Each of these once.
     referred_bytes: u64,
 }
 
@@ -60,31 +69,25 @@ impl<'a> Walk<'a> {
             match (keyword.as_str(), value) {
                 ("anyOf", Value::Array(options)) => parts.push(self.either(options)),
                 ("oneOf", Value::Array(options)) => {
-                    let Size { bytes, copies } = self.either(options);
+                    let size = self.either(options);
                     // Whether they exclude each other is looked at pair by pair.
-                    let bytes = bytes.saturating_mul(1 + options.len() as u64);
-                    parts.push(Size { bytes, copies });
+                    let bytes = size.bytes.saturating_mul(1 + options.len() as u64);
+                    parts.push(Size { bytes, ..size });
                 }
                 ("allOf", Value::Array(all)) => parts.extend(all.iter().map(|one| self.size(one))),
                 ("enum", Value::Array(values)) => {
-                    parts.push(Size { bytes: text_len(value), copies: values.len() as u64 });
+                    let copies = values.len() as u64;
+                    parts.push(Size { copies, ..of_text(value) });
                 }
-                ("const", value) => parts.push(Size { bytes: text_len(value), copies: 1 }),
+                ("const", value) => parts.push(of_text(value)),
                 ("$ref", Value::String(reference)) => {
                     let size = self.referred(reference);
-                    let is_said = |other: &String| !IGNORED.contains(&other.as_str());
-                    let is_alone = entries.keys().filter(|other| is_said(other)).count() == 1;
-                    // Alone it stays a reference.
-                    parts.push(if is_alone { NOTHING } else { size });
+                    parts.push(Size { bytes: 0, ..size });
                 }
                 (ignored, _) if IGNORED.contains(&ignored) => {}
                 (keyword, value) => {
                     let size = self.plain(keyword, value);
-                    let so_far = plain.unwrap_or(NOTHING);
-                    plain = Some(Size {
-                        bytes: so_far.bytes.saturating_add(size.bytes),
-                        copies: so_far.copies.max(size.copies),
-                    });
+                    plain = Some(plain.map_or(size, |so_far| beside(so_far, size)));
                 }
             }
         }
@@ -93,9 +96,11 @@ impl<'a> Walk<'a> {
             Value::String(_) => 1,
             _ => NUM_TYPES,
         };
-        parts.extend(
-            plain.map(|plain| Size { copies: plain.copies.saturating_mul(num_types), ..plain }),
-        );
+        parts.extend(plain.map(|plain| Size {
+            unfolded: plain.unfolded.min(self.whole),
+            copies: plain.nested.saturating_mul(num_types),
+            ..plain
+        }));
         merged(&parts)
     }
 
@@ -105,24 +110,21 @@ impl<'a> Walk<'a> {
             ("properties" | "patternProperties", Value::Object(named)) => named.values().collect(),
             ("items" | "prefixItems", Value::Array(items)) => items.iter().collect(),
             ("items" | "additionalItems" | "additionalProperties", schema) => vec![schema],
-            _ => return Size { bytes: text_len(value), copies: 1 },
+            _ => return of_text(value),
         };
         let names = value.as_object().into_iter().flat_map(|named| named.keys());
-        let bytes = names.map(|name| name.len() as u64).sum();
-        schemas.into_iter().fold(Size { bytes, copies: 1 }, |so_far, schema| {
-            let size = self.size(schema);
-            Size {
-                bytes: so_far.bytes.saturating_add(size.bytes).saturating_add(1),
-                copies: so_far.copies.max(size.copies),
-            }
-        })
+        let bytes = names.map(|name| name.len() as u64).sum::<u64>() + schemas.len() as u64;
+        let names = Size { bytes, unfolded: bytes, ..NOTHING };
+        schemas.into_iter().fold(names, |so_far, schema| beside(so_far, self.size(schema)))
     }
 
     fn either(&mut self, options: &'a [Value]) -> Size {
-        let nothing = Size { bytes: 0, copies: 0 };
+        let nothing = Size { bytes: 0, unfolded: 0, copies: 0, nested: 0 };
         options.iter().map(|option| self.size(option)).fold(nothing, |all, option| Size {
             bytes: all.bytes.saturating_add(option.bytes).saturating_add(1),
+            unfolded: all.unfolded.saturating_add(option.unfolded).saturating_add(1),
             copies: all.copies.saturating_add(option.copies),
+            nested: all.nested.saturating_add(option.nested),
         })
     }
 
@@ -141,15 +143,36 @@ impl<'a> Walk<'a> {
 
 /// Each alternative of a part with each of all others.
 fn merged(parts: &[Size]) -> Size {
-    let product = |parts: &[Size]| {
-        parts.iter().fold(1_u64, |product, part| product.saturating_mul(part.copies.max(1)))
+    if let [only] = parts {
+        return *only;
+    }
+    let product = |parts: &[Size], of: fn(&Size) -> u64| {
+        parts.iter().fold(1_u64, |product, part| product.saturating_mul(of(part).max(1)))
     };
+    let copies = |part: &Size| part.copies;
     let copied = |(index, part): (usize, &Size)| {
-        let others = product(&parts[..index]).saturating_mul(product(&parts[index + 1..]));
-        part.bytes.saturating_mul(others)
+        let (before, behind) = (&parts[..index], &parts[index + 1..]);
+        let others = product(before, copies).saturating_mul(product(behind, copies));
+        part.unfolded.saturating_mul(others)
     };
     let bytes = parts.iter().enumerate().map(copied).fold(0, u64::saturating_add);
-    Size { bytes, copies: product(parts) }
+    let nested = product(parts, |part| part.nested);
+    Size { bytes, unfolded: bytes, copies: product(parts, copies), nested }
+}
+
+/// Two keywords, or two children, of one schema.
+fn beside(one: Size, other: Size) -> Size {
+    Size {
+        bytes: one.bytes.saturating_add(other.bytes),
+        unfolded: one.unfolded.saturating_add(other.unfolded),
+        copies: 1,
+        nested: one.nested.max(other.nested),
+    }
+}
+
+fn of_text(value: &Value) -> Size {
+    let bytes = text_len(value);
+    Size { bytes, unfolded: bytes, ..NOTHING }
 }
 
 fn text_len(value: &Value) -> u64 {
@@ -179,6 +202,23 @@ mod tests {
         within(beside.clone(), 100_000, 120_000);
         within(json!({ "allOf": [object, { "anyOf": any(100) }] }), 100_000, 120_000);
         within(json!({ "allOf": [beside.clone(), { "anyOf": any(50) }] }), 5_000_000, 6_500_000);
+        // One level deeper, and behind a reference.
+        let deep = |schema: Value| json!({ "type": "object", "properties": { "a": schema } });
+        let two = json!({
+            "allOf": [deep(json!({ "$ref": "#/$defs/x" })), deep(json!({ "anyOf": any(100) }))],
+            "$defs": { "x": { "type": "object", "required": ["n".repeat(1000)] } },
+        });
+        within(two, 100_000, 300_000);
+        // Objects that inherit, with lists of values: what people write.
+        let base = json!({ "properties": {
+            "country": { "enum": vec!["KW"; 250] }, "next": { "$ref": "#/$defs/base" },
+        } });
+        let own = json!({ "properties": { "name": { "anyOf": [{ "type": "null" }, {}] } } });
+        let inherits = json!({
+            "allOf": [{ "$ref": "#/$defs/base" }, own],
+            "$defs": { "base": base },
+        });
+        within(inherits, 1000, 100_000);
         // A long list of values beside its type.
         let words: Vec<String> = (0..10_000).map(|number| format!("w{number}")).collect();
         within(json!({ "type": "string", "enum": words }), 50_000, 300_000);
