@@ -18,8 +18,8 @@ use super::pattern::without_null;
 /// Bytes of a schema, written without spaces.
 const MAX_BYTES: usize = 256 << 10;
 
-/// Bytes that it may have once its alternatives are merged; in memory it is some ten times that.
-const MAX_EXPANDED: u64 = 48 << 20;
+/// Bytes that it may have once its alternatives are merged; in memory it is twenty times that.
+const MAX_EXPANDED: u64 = 16 << 20;
 
 /// Bytes of a pattern in it.
 const MAX_PATTERN: usize = 4096;

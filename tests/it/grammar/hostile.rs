@@ -130,8 +130,8 @@ fn products_of_alternatives() {
     }
     // As much as may be.
     schema(
-        "400 times 10,000",
-        json!({"type": "object", "required": names, "anyOf": options[..400]}),
+        "200 times 10,000",
+        json!({"type": "object", "required": names, "anyOf": options[..200]}),
     );
     let doubling = definitions(40, |n| match n {
         0 => json!({"type": "object", "properties": {"x": {"type": "string"}}}),
