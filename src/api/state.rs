@@ -189,14 +189,6 @@ impl AppState {
         if bytes <= SHORT_TEXT_BYTES {
             return Ok(work());
         }
-        self.slow_text_work(work).await
-    }
-
-    /// Does work on text that takes long however short the text is.
-    pub(super) async fn slow_text_work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ApiError> {
         let turn = self.text_turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
         let work = move || {
