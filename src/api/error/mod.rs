@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::limits::{PromptLimit, RateLimit};
 use crate::ledger::Scope;
 
+/// The dashboard's page that sells credits, at this server's own address.
+const TOP_UP_PAGE: &str = "/#/billing";
+
 /// Why a request was not served. The message is for the caller: value, bound, remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ApiError {
@@ -445,9 +448,8 @@ impl ApiError {
         if let Self::OutOfCredits { required, balance, .. }
         | Self::KeyLimitReached { required, balance, .. } = self
         {
-            // `top_up_url` stays null where the server has no page that sells credits.
             error["metadata"] =
-                json!({ "balance": balance, "required": required, "top_up_url": null });
+                json!({ "balance": balance, "required": required, "top_up_url": TOP_UP_PAGE });
         }
         json!({ "error": error })
     }

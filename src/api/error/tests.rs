@@ -102,7 +102,7 @@ fn only_refusals_for_lack_of_credits_say_what_is_needed() {
     let body = ApiError::OutOfCredits { required: 2, balance: 1 }.body();
     assert_eq!(
         body["error"]["metadata"],
-        json!({ "balance": 1, "required": 2, "top_up_url": null })
+        json!({ "balance": 1, "required": 2, "top_up_url": "/#/billing" })
     );
     assert!(ApiError::Internal.body()["error"].get("metadata").is_none());
 }

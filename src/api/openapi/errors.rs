@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::limits::RATE_LIMIT_HEADERS;
-use super::schema::{Schema, integer, named, null, object, optional, required, text, word};
+use super::schema::{Schema, integer, named, object, optional, required, text, word};
 
 /// The header that every answer has.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -99,7 +99,7 @@ pub(super) fn schema() -> Schema {
         [
             required("balance", integer("Credits that the balance or the key's limit leaves.")),
             required("required", integer("Credits that one output token costs.")),
-            required("top_up_url", null("A page that sells credits: this server has none.")),
+            required("top_up_url", text("The page that sells credits, at this server's address.")),
         ],
     );
     let error = object(
