@@ -5,6 +5,7 @@ import { useLoad } from "../lib/load.js";
 import { Button, Code, Loaded, Page } from "../lib/parts.js";
 import { credits, dateTime, money, number } from "../lib/format.js";
 import { link } from "../lib/route.js";
+import { save } from "../lib/save.js";
 import { t } from "../lib/words.js";
 import { providerName } from "./billing/providers.js";
 import { Status, isPaid } from "./billing/status.js";
@@ -51,16 +52,6 @@ async function read(id, signal) {
 }
 
 const fileOf = (id) => `mizan-receipt-${id}.json`;
-
-function save(text, name) {
-  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-  const anchor = document.createElement("a");
-  anchor.href = url;
-  anchor.download = name;
-  anchor.click();
-  // The download has its own hold on the blob once it began.
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
-}
 
 const Unpaid = ({ topup }) => html`
   <div class="card">

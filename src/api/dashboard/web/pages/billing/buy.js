@@ -74,7 +74,7 @@ export function Buy({ pack, providers, onOrder, onClose }) {
 function Providers({ providers, value, onValue }) {
   const name = useId();
   return html`
-    <fieldset class="providers">
+    <fieldset class="choices">
       <legend>${t("billing.how")}</legend>
       ${providers.map(
         (provider) => html`
