@@ -22,9 +22,7 @@ function App() {
     if (lost) me.set(null);
   }, [lost]);
 
-  // The documentation has an address of its own that can be given to anybody.
-  const isDocs = location.pathname === "/docs" && route.parts.length === 0;
-  const parts = isDocs ? ["docs"] : route.parts;
+  const { parts } = route;
   const open = openPages[parts[0]];
   if (error) return html`<main class="alone"><${Problem} error=${error} retry=${start} /></main>`;
   if (who === undefined) return html`<main class="alone"><${Skeleton} /></main>`;
@@ -59,5 +57,9 @@ function Lazy({ load, props }) {
   if (state.error) return html`<${Problem} error=${state.error} retry=${() => location.reload()} />`;
   return html`<${state.Page} ...${props} />`;
 }
+
+// The documentation has an address of its own that can be given to anybody; from there on the pages
+// are where they always are.
+if (location.pathname === "/docs") history.replaceState(null, "", `/${location.hash || "#/docs"}`);
 
 render(html`<${App} />`, document.getElementById("app"));
