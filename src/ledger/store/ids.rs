@@ -109,7 +109,7 @@ mod tests {
     use crate::ledger::{Credits, Ledger, LedgerOptions, MeterRequest, NewKeyRequest};
 
     /// Rows of `charge` and the meter's own: choice, ids.
-    fn stored(conn: &Connection, meter: MeterId) -> Vec<(u32, usize)> {
+    fn stored(conn: &Connection, meter: MeterId) -> Vec<(u32, u32)> {
         let sql = "SELECT choice,length(token_ids)/4 FROM charge WHERE meter_id=?1
              UNION ALL SELECT last_choice,length(last_ids)/4 FROM meter WHERE id=?1";
         let mut statement = conn.prepare(sql).unwrap();
@@ -141,7 +141,7 @@ mod tests {
         let mut told: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut next_id = 0;
         // By choice, how many ids, and what is stored then.
-        let charges: [(u32, u32, &[(u32, usize)]); 8] = [
+        let charges: [(u32, u32, &[(u32, u32)]); 8] = [
             (0, 1, &[(0, 1)]),
             (0, 63, &[(0, 64)]),
             (0, 1, &[(0, 64), (0, 1)]),
