@@ -168,7 +168,8 @@ CREATE TRIGGER meter_frozen BEFORE UPDATE ON meter WHEN old.state<>'open'
     AND new.closed_ms=old.closed_ms)
   BEGIN SELECT RAISE(ABORT,'meter is closed'); END;
 CREATE TRIGGER meter_ids_stay BEFORE UPDATE OF last_choice,last_ids ON meter
-  WHEN (substr(new.last_ids,1,length(old.last_ids))<>old.last_ids
+  WHEN (length(new.last_ids)<length(old.last_ids)
+      OR substr(new.last_ids,1,length(old.last_ids))<>old.last_ids
       OR (new.last_choice<>old.last_choice AND length(old.last_ids)>0))
     AND NOT EXISTS(SELECT 1 FROM charge WHERE meter_id=old.id
       AND n=(SELECT max(n) FROM charge WHERE meter_id=old.id)
