@@ -108,8 +108,11 @@ mod tests {
     use super::*;
     use crate::ledger::{Credits, Ledger, LedgerOptions, MeterRequest, NewKeyRequest};
 
-    /// Rows of `charge` and the meter's own: choice, ids.
-    fn stored(conn: &Connection, meter: MeterId) -> Vec<(u32, u32)> {
+    /// A choice, and how many ids.
+    type Run = (u32, u32);
+
+    /// Rows of `charge`, and what is beside the meter.
+    fn stored(conn: &Connection, meter: MeterId) -> Vec<Run> {
         let sql = "SELECT choice,length(token_ids)/4 FROM charge WHERE meter_id=?1
              UNION ALL SELECT last_choice,length(last_ids)/4 FROM meter WHERE id=?1";
         let mut statement = conn.prepare(sql).unwrap();
@@ -140,18 +143,18 @@ mod tests {
         let conn = Connection::open(&path).unwrap();
         let mut told: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         let mut next_id = 0;
-        // By choice, how many ids, and what is stored then.
-        let charges: [(u32, u32, &[(u32, u32)]); 8] = [
-            (0, 1, &[(0, 1)]),
-            (0, 63, &[(0, 64)]),
-            (0, 1, &[(0, 64), (0, 1)]),
-            (2, 2, &[(0, 64), (0, 1), (2, 2)]),
-            (2, 3, &[(0, 64), (0, 1), (2, 5)]),
-            (2, 65, &[(0, 64), (0, 1), (2, 5), (2, 65), (2, 0)]),
-            (1, 70, &[(0, 64), (0, 1), (2, 5), (2, 65), (1, 70), (1, 0)]),
-            (0, 4, &[(0, 64), (0, 1), (2, 5), (2, 65), (1, 70), (0, 4)]),
+        // What is charged, and what is stored then.
+        let charges: [(Run, &[Run]); 8] = [
+            ((0, 1), &[(0, 1)]),
+            ((0, 63), &[(0, 64)]),
+            ((0, 1), &[(0, 64), (0, 1)]),
+            ((2, 2), &[(0, 64), (0, 1), (2, 2)]),
+            ((2, 3), &[(0, 64), (0, 1), (2, 5)]),
+            ((2, 65), &[(0, 64), (0, 1), (2, 5), (2, 65), (2, 0)]),
+            ((1, 70), &[(0, 64), (0, 1), (2, 5), (2, 65), (1, 70), (1, 0)]),
+            ((0, 4), &[(0, 64), (0, 1), (2, 5), (2, 65), (1, 70), (0, 4)]),
         ];
-        for (number, (choice, count, expected)) in charges.into_iter().enumerate() {
+        for (number, ((choice, count), expected)) in charges.into_iter().enumerate() {
             // Each other time, nothing is remembered.
             if number % 2 == 1 {
                 ledger.set_plan(account, "default", "test").wait().unwrap();

@@ -224,8 +224,9 @@ fn a_row_that_is_not_as_remembered_is_read_again() {
         ("UPDATE account SET balance=5 WHERE name='alice'", 5),
         ("UPDATE api_key SET total_limit_credits=7 WHERE label='plain'", 7 - 3),
         (
-            "UPDATE meter SET state='closed',closed_ms=0,finish_reason='',ids_sha256=zeroblob(32),
-          last_ids=x''",
+            "INSERT INTO charge SELECT id,0,0,last_ids FROM meter;
+             UPDATE meter SET state='closed',closed_ms=0,finish_reason='',ids_sha256=zeroblob(32),
+               last_ids=x''",
             0,
         ),
     ] {
