@@ -10,6 +10,7 @@ mod charges;
 mod columns;
 pub(crate) mod connection;
 mod corrections;
+mod ids;
 mod journal;
 mod meters;
 mod mismatches;
@@ -26,9 +27,10 @@ pub(crate) use api_keys::{
     NewKeyRow, create_key, create_key_once, limit_of, revoke_key, spending_of,
 };
 use charges::forget_ids;
-pub(crate) use charges::{charge, ids_by_choice, purge_ids};
+pub(crate) use charges::{charge, purge_ids};
 pub(crate) use columns::Blob;
 pub(crate) use corrections::{Correction, correct};
+pub(crate) use ids::ids_by_choice;
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
 pub(crate) use mismatches::{mismatches, set_aside, settle_mismatch};
