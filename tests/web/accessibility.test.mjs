@@ -32,7 +32,7 @@ before(async () => {
   const messages = [{ role: "user", content: "Hello" }];
   const body = { model: MODEL, messages, max_tokens: 5 };
   await server.call(key, "/v1/chat/completions", { method: "POST", body });
-  await server.operate("voucher", "create", "--credits", 100, "--count", 3, "--batch", "gifts");
+  await server.operate("voucher", "create", "--credits", 100, "--count", 3, "gifts");
 });
 
 after(async () => {

@@ -31,7 +31,10 @@ define("payments", {
   no_events: ["Nothing has been told about it.", "لم يصل شيء عنه."],
   no_orders: ["No such orders.", "لا طلبات كهذه."],
   note: ["What you did with the money", "ما فعلته بالمبلغ"],
-  note_hint: ["Such as: refunded at the provider. It stands in the audit.", "مثل: أُعيد عبر المزوّد. يُحفظ في سجل التدقيق."],
+  note_hint: [
+    "Such as: refunded at the provider. It stands in the audit.",
+    "مثل: أُعيد عبر المزوّد. يُحفظ في سجل التدقيق.",
+  ],
   nothing: ["Nothing waits for you.", "لا شيء ينتظرك."],
   order: ["Order", "الطلب"],
   ordered: ["Ordered", "تاريخ الطلب"],
@@ -52,7 +55,10 @@ define("payments", {
   refund_credits: ["Credits to take back", "وحدات الرصيد المستردة"],
   refund_done: ["done", "تم"],
   refund_failed: ["failed", "فشل"],
-  refund_hint: ["Empty: all that is left of the pack, at most {n}.", "فارغ: كل ما بقي من الباقة، بحد أقصى {n}."],
+  refund_hint: [
+    "Empty: all that is left of the pack, at most {n}.",
+    "فارغ: كل ما بقي من الباقة، بحد أقصى {n}.",
+  ],
   refund_lead: [
     "The credits are taken first, then the provider pays the money back. Gifts count as spent first.",
     "يُخصم الرصيد أولًا ثم يعيد المزوّد المبلغ. تُحتسب المنح كأنها صُرفت أولًا.",

@@ -44,5 +44,8 @@ define("sales", {
   void: ["Void the rest", "إبطال المتبقي"],
   void_lead: ["{n} codes can not be redeemed any more after this.", "لن يمكن استبدال {n} من الرموز بعد ذلك."],
   voided: ["voided", "مُبطلة"],
-  vouchers_lead: ["Codes to print and give away or sell: each brings its credits once.", "رموز للطباعة تُهدى أو تُباع، ويضيف كل منها رصيده مرة واحدة."],
+  vouchers_lead: [
+    "Codes to print and give away or sell: each brings its credits once.",
+    "رموز للطباعة تُهدى أو تُباع، ويضيف كل منها رصيده مرة واحدة.",
+  ],
 });
