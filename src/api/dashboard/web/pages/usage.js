@@ -44,12 +44,13 @@ export default function Usage({ query }) {
   `;
 }
 
-/** What the table tells apart; the chart, which has the days already, then shows models. */
-const waysOf = (operator) => (operator ? ["day", "account", "model", "key"] : ["day", "model", "key"]);
+/** What the table can tell apart: accounts where there are several. */
+const waysOf = (isOfAll) => (isOfAll ? ["day", "account", "model", "key"] : ["day", "model", "key"]);
 
 function Used({ root, query, span, set, operator }) {
-  const ways = waysOf(operator);
+  const ways = waysOf(operator && !query.account);
   const by = ways.includes(query.by) ? query.by : "day";
+  // The chart has the days already, so it then shows models.
   const colours = by === "day" ? "model" : by;
   // The sums come for each of these, and the filters choose among them.
   const told = ways.filter((way) => way === "day" || way === colours || query[way]);

@@ -66,7 +66,7 @@ function useChoices(root, query, span, operator) {
     account: operator ? query.account : undefined,
     from: span.from,
     to: span.to,
-    group_by: operator ? "account,model,key" : "model,key",
+    group_by: operator && !query.account ? "account,model,key" : "model,key",
   });
   const isGood = span.days.length > 0;
   const { data, error } = useLoad((signal) => (isGood ? api(path, { signal }) : null), [path, isGood]);
