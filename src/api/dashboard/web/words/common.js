@@ -30,7 +30,6 @@ define("common", {
   minutes: ["{n} min", "{n} دقيقة"],
   ms: ["{n} ms", "{n} م.ث"],
   navigation: ["Pages", "الصفحات"],
-  none: ["none", "لا يوجد"],
   retry: ["Try again", "إعادة المحاولة"],
   retry_after: ["Try again in {n} s.", "أعد المحاولة بعد {n} ث."],
   role_key: ["key", "مفتاح"],
