@@ -42,7 +42,8 @@ export default function Keys() {
     >
       <div class="stack"><${Loaded} from=${keys}>${tables}<//></div>
       ${isMaking && html`<${NewKey} onClose=${() => setIsMaking(false)} onChange=${keys.reload} />`}
-      ${leaving && html`<${Revoke} of=${leaving} onClose=${() => setLeaving(null)} onChange=${keys.reload} />`}
+      ${leaving &&
+      html`<${Revoke} of=${leaving} onClose=${() => setLeaving(null)} onChange=${keys.reload} />`}
     <//>
   `;
 }

@@ -30,14 +30,7 @@ export default function Usage({ query }) {
           ? html`<${Card}><${Empty} icon="chart">${t("usage.no_span")}<//><//>`
           : html`
               <${Used} root=${root} query=${query} span=${span} set=${set} operator=${operator} />
-              <${Log}
-                key=${[span.from, span.to, query.account, query.model, query.key, query.finish].join()}
-                root=${root}
-                query=${query}
-                span=${span}
-                set=${set}
-                operator=${operator}
-              />
+              <${Log} root=${root} query=${query} span=${span} set=${set} operator=${operator} />
             `}
       </div>
     <//>
@@ -61,7 +54,10 @@ function Used({ root, query, span, set, operator }) {
     group_by: told.join(","),
   };
   const path = withQuery(`${root}/usage`, asked);
-  const usage = useLoad((signal) => api(path, { signal }), [path]);
+  const read = useLoad(async (signal) => ({ ...(await api(path, { signal })), told }), [path]);
+  // Rows that were read before, for less than is asked now, can not be shown by it.
+  const isEnough = read.data && told.every((way) => read.data.told.includes(way));
+  const usage = isEnough ? read : { ...read, data: undefined };
   const isShown = (row) =>
     (!query.model || row.model === query.model) && (!query.key || String(row.key.id) === query.key);
   return html`

@@ -6,9 +6,8 @@ import { link } from "../../lib/route.js";
 import { t } from "../../lib/words.js";
 
 const isFound = (operation, words) => {
-  const text = [operation.path, ...operation.also, operation.summary, operation.id, operation.tag, operation.method]
-    .join(" ")
-    .toLowerCase();
+  const { method, path, also, summary, id, tag } = operation;
+  const text = [method, path, ...also, summary, id, tag].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 };
 
@@ -18,16 +17,22 @@ export function List({ operations, tags, current }) {
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const found = operations.filter((operation) => isFound(operation, words));
   const close = () => setIsOpen(false);
+  const look = (text) => {
+    setSearch(text);
+    setIsOpen(text !== "");
+  };
   return html`
     <nav class=${isOpen ? "docs-list is-open" : "docs-list"} aria-label=${t("docs.operations")}>
-      <${Field} label=${t("docs.search")} type="search" value=${search} onValue=${(text) => {
-        setSearch(text);
-        setIsOpen(text !== "");
-      }} />
+      <${Field} label=${t("docs.search")} type="search" value=${search} onValue=${look} />
       <p class="for-readers" role="status">
         ${words.length > 0 && t("docs.found", { count: found.length, n: number(found.length) })}
       </p>
-      <${Button} class="button docs-toggle" icon="list" aria-expanded=${isOpen} onClick=${() => setIsOpen(!isOpen)}>
+      <${Button}
+        class="button docs-toggle"
+        icon="list"
+        aria-expanded=${isOpen}
+        onClick=${() => setIsOpen(!isOpen)}
+      >
         ${t("docs.operations")}
       <//>
       <div class="docs-groups">

@@ -27,7 +27,10 @@ export function operationsOf(doc) {
       const tag = operation.tags?.[0] ?? "";
       const twin = found.find(
         (known) =>
-          known.method === method && known.tag === tag && known.summary === operation.summary && isTwin(known.path, path),
+          known.method === method &&
+          known.tag === tag &&
+          known.summary === operation.summary &&
+          isTwin(known.path, path),
       );
       if (twin) twin.also.push(path);
       else found.push({ ...operation, id: operation.operationId, method, path, also: [], tag });
@@ -55,7 +58,8 @@ export function callersOf(doc, operation) {
 /** The schema that a body is shown by: JSON's if there is one. */
 export function bodyOf(doc, operation) {
   const body = resolved(doc, operation.requestBody);
-  const [type, media] = Object.entries(body.content ?? {}).sort(([a]) => (a === "application/json" ? -1 : 1))[0] ?? [];
+  const kinds = Object.entries(body.content ?? {});
+  const [type, media] = kinds.find(([kind]) => kind === "application/json") ?? kinds[0] ?? [];
   return media && { type, media, required: body.required === true, description: body.description };
 }
 
@@ -66,8 +70,9 @@ export function typeOf(doc, schema) {
   if (name) return name;
   const choices = schema.oneOf ?? schema.anyOf;
   if (choices) return [...new Set(choices.map((choice) => typeOf(doc, choice)))].join(" | ");
-  const types = [schema.type ?? (schema.properties ? "object" : schema.const !== undefined ? "const" : "any")].flat();
-  return types
+  const untyped = schema.properties ? "object" : schema.const !== undefined ? "const" : "any";
+  return [schema.type ?? untyped]
+    .flat()
     .map((type) => (type === "array" && schema.items ? `array<${typeOf(doc, schema.items)}>` : type))
     .join(" | ");
 }
@@ -105,7 +110,7 @@ export function childrenOf(doc, node) {
     return choices.map((choice) => ({ name: name(choice), schema: choice, isForm: true }));
   }
   const required = schema.required ?? [];
-  const children = [...(schema.allOf ?? []).flatMap((part) => childrenOf(doc, part))];
+  const children = (schema.allOf ?? []).flatMap((part) => childrenOf(doc, part));
   for (const [name, field] of Object.entries(schema.properties ?? {})) {
     children.push({ name, schema: field, required: required.includes(name) });
   }

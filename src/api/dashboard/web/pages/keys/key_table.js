@@ -13,7 +13,8 @@ export const KeyTable = ({ caption, rows, used, onRevoke }) => html`
     columns=${[
       {
         title: t("keys.label"),
-        cell: (key) => html`<b><bdi>${key.label}</bdi></b><br /><small class="mono" dir="ltr">${key.prefix}…</small>`,
+        cell: (key) =>
+          html`<b><bdi>${key.label}</bdi></b><br /><small class="mono" dir="ltr">${key.prefix}…</small>`,
       },
       { title: t("keys.state"), cell: (key) => html`<${State} of=${key} used=${used(key)} />` },
       {
@@ -24,11 +25,15 @@ export const KeyTable = ({ caption, rows, used, onRevoke }) => html`
         </span>`,
       },
       { title: t("keys.spent"), cell: (key) => html`<${Spent} of=${key} used=${used(key)} />` },
-      { title: t("keys.last_used"), hideOnPhone: true, cell: (key) => html`<${LastUsed} at=${key.last_used_at} />` },
+      {
+        title: t("keys.last_used"),
+        hideOnPhone: true,
+        cell: (key) => html`<${LastUsed} at=${key.last_used_at} />`,
+      },
       {
         title: t("keys.end"),
         hideOnPhone: true,
-        cell: (key) => (key.expires_at ? html`<time title=${dateTime(key.expires_at)}>${date(key.expires_at)}</time>` : "–"),
+        cell: ({ expires_at: end }) => (end ? html`<time title=${dateTime(end)}>${date(end)}</time>` : "–"),
       },
       onRevoke && {
         title: "",
@@ -62,7 +67,10 @@ const Spent = ({ of: key, used }) => html`
   html`<${Part}
     used=${used}
     limit=${key.limit}
-    words=${t(`keys.per_${key.limit_reset ?? "life"}`, { limit: number(key.limit), used: used === undefined ? "–" : number(used) })}
+    words=${t(`keys.per_${key.limit_reset ?? "life"}`, {
+      limit: number(key.limit),
+      used: used === undefined ? "–" : number(used),
+    })}
   />`}
   ${key.total_limit !== null &&
   html`<${Part}
@@ -74,7 +82,8 @@ const Spent = ({ of: key, used }) => html`
 
 const Part = ({ used, limit, words }) => html`
   <small class="keys-part">
-    ${used !== undefined && html`<progress value=${used} max=${Math.max(limit, 1)} aria-label=${words}></progress>`}
+    ${used !== undefined &&
+    html`<progress value=${used} max=${Math.max(limit, 1)} aria-label=${words}></progress>`}
     ${words}
   </small>
 `;

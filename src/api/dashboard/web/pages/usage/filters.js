@@ -14,6 +14,16 @@ export function Filters({ root, query, span, set, operator }) {
     const known = chosen && !choices.some(([value]) => value === chosen) ? [[chosen, chosen]] : [];
     return [["", t("usage.all")], ...choices, ...known];
   };
+  // A day that is only half typed is no day yet.
+  const day = (name, range) => html`
+    <${Field}
+      label=${t(`usage.${name}`)}
+      type="date"
+      value=${span[name]}
+      onValue=${(value) => value && set({ [name]: value })}
+      ...${range}
+    />
+  `;
   const isFiltered = ["from", "to", "account", "model", "key", "finish"].some((name) => query[name]);
   const clear = { from: "", to: "", account: "", model: "", key: "", finish: "" };
   return html`
@@ -30,8 +40,7 @@ export function Filters({ root, query, span, set, operator }) {
       `}
     >
       <div class="filters">
-        <${Field} label=${t("usage.from")} type="date" max=${span.to} value=${span.from} onValue=${(from) => set({ from })} />
-        <${Field} label=${t("usage.to")} type="date" min=${span.from} value=${span.to} onValue=${(to) => set({ to })} />
+        ${day("from", { max: span.to })}${day("to", { min: span.from })}
         ${operator &&
         html`<${Field}
           label=${t("usage.account")}

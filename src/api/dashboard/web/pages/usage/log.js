@@ -15,15 +15,23 @@ const FINISHES = ["stop", "length", "tool_calls", "disconnect", "shutdown", "err
 
 export function Log({ root, query, span, set, operator }) {
   const { model, key, finish } = query;
-  const asked = { account: operator ? query.account : undefined, model, key, finish, from: span.from, to: span.to };
-  const read = (more) => api(withQuery(`${root}/generations`, { ...asked, limit: PAGE, ...more }));
-  const first = useLoad(() => read({}));
-  const [further, setFurther] = useState([]);
+  const { from, to } = span;
+  const asked = { account: operator ? query.account : undefined, model, key, finish, from, to };
+  const read = (more, signal) =>
+    api(withQuery(`${root}/generations`, { ...asked, limit: PAGE, ...more }), { signal });
+  const which = JSON.stringify(asked);
+  const first = useLoad((signal) => read({}, signal), [which]);
+  // Pages behind the first: those of another question do not belong to this one.
+  const [behind, setBehind] = useState({ which, pages: [] });
+  const further = behind.which === which ? behind.pages : [];
   const [opened, setOpened] = useState(null);
   const last = further.at(-1) ?? first.data;
-  const more = useAction(async () => setFurther([...further, await read({ before: last.next })]));
+  const more = useAction(async () => {
+    const page = await read({ before: last.next });
+    setBehind({ which, pages: [...further, page] });
+  });
   const again = () => {
-    setFurther([]);
+    setBehind({ which, pages: [] });
     first.reload();
   };
 
