@@ -30,7 +30,6 @@ for (const [model, content, max_tokens] of [
 async function picture(name, hash, { as = key, options = {}, prepare } = {}) {
   const page = await openPage(browser, server, { deviceScaleFactor: 1.5, ...options });
   await signInByKey(page, server, as, hash);
-  await page.goto(`${server.origin}/${hash}`);
   await page.waitForFunction(() => !document.querySelector(".skeleton"));
   await prepare?.(page);
   await page.waitForTimeout(1_500); // Charts, and two readings of what is live.
@@ -44,10 +43,11 @@ async function chat(page) {
   await page.getByLabel("Message").fill("Write a Rust function that reverses a string, with a comment.");
   await page.getByLabel("Message").press("Enter");
   await page.locator("[data-credits]").waitFor();
+  await page.getByRole("button", { name: "Again" }).waitFor();
 }
 
 await picture("home", "#/");
-await picture("playground-dark", "#/playground", { options: { colorScheme: "dark" }, prepare: chat });
+await picture("playground", "#/playground", { options: { colorScheme: "dark" }, prepare: chat });
 await picture("billing", "#/billing");
 await picture("billing-arabic", "#/billing", { options: { locale: "ar-KW" } });
 await picture("home-phone-arabic-dark", "#/", { options: { ...phone, locale: "ar-KW", colorScheme: "dark" } });

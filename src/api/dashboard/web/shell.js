@@ -109,7 +109,9 @@ function Who({ who, operator }) {
       <div class="who-name">
         <bdi>${who.account ?? who.name}</bdi>
         <small>
-          ${who.name !== role && t(`common.role_${role}`)}${who.account && html` · <bdi>${who.name}</bdi>`}
+          ${who.account
+            ? html`${t(`common.role_${role}`)} · <bdi>${who.name}</bdi>`
+            : who.name !== role && t(`common.role_${role}`)}
         </small>
       </div>
       <div class="who-buttons">
