@@ -59,7 +59,7 @@ export function DayChart({ title, days, groups, unit = number, tick = short, hei
         {
           width: frame.current.clientWidth,
           height,
-          padding: [8, 8, 0, 0],
+          padding: [8, 28, 0, 0],
           legend: { show: false },
           cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
           scales: {

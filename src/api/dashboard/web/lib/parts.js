@@ -221,7 +221,11 @@ export function Dialog({ title, onClose, children }) {
   useEffect(() => {
     const node = dialog.current;
     node.showModal();
-    return () => node.close();
+    return () => {
+      node.close();
+      // What opened it may be gone with what was done.
+      if (document.activeElement === document.body) document.querySelector("h1")?.focus();
+    };
   }, []);
   return html`
     <dialog

@@ -24,7 +24,10 @@ export function RequestTable({ rows, whole = false, accounts = false, onOpen }) 
       empty=${t("usage.no_requests")}
       rows=${rows}
       columns=${[
-        { title: t("usage.when"), cell: (row) => html`<${When} row=${row} whole=${whole} onOpen=${onOpen} />` },
+        {
+          title: t("usage.when"),
+          cell: (row) => html`<${When} row=${row} whole=${whole} onOpen=${onOpen} />`,
+        },
         accounts && {
           title: t("usage.account"),
           cell: (row) => html`<bdi>${row.account}</bdi><br /><small><bdi>${row.key.label}</bdi></small>`,
@@ -35,7 +38,12 @@ export function RequestTable({ rows, whole = false, accounts = false, onOpen }) 
           hideOnPhone: true,
           cell: (row) => html`<bdi>${row.key.label}</bdi>`,
         },
-        { title: t("usage.tokens_in"), number: true, hideOnPhone: true, cell: (row) => number(row.tokens_prompt) },
+        {
+          title: t("usage.tokens_in"),
+          number: true,
+          hideOnPhone: true,
+          cell: (row) => number(row.tokens_prompt),
+        },
         { title: t("usage.tokens_out"), number: true, cell: (row) => number(row.tokens_completion) },
         { title: t("usage.credits"), number: true, cell: (row) => number(row.credits) },
         {
@@ -44,7 +52,12 @@ export function RequestTable({ rows, whole = false, accounts = false, onOpen }) 
           hideOnPhone: true,
           cell: (row) => duration(row.time_to_first_token),
         },
-        { title: t("usage.time"), number: true, hideOnPhone: true, cell: (row) => duration(row.generation_time) },
+        {
+          title: t("usage.time"),
+          number: true,
+          hideOnPhone: true,
+          cell: (row) => duration(row.generation_time),
+        },
         whole && {
           title: t("usage.speed"),
           number: true,

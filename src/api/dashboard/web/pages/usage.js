@@ -63,7 +63,9 @@ function Used({ root, query, span, set, operator }) {
   return html`
     <${Card}
       title=${t("usage.chart")}
-      actions=${html`<${Button} kind="quiet" icon="refresh" onClick=${usage.reload}>${t("usage.refresh")}<//>`}
+      actions=${html`<${Button} kind="quiet" icon="refresh" onClick=${usage.reload}>
+        ${t("usage.refresh")}
+      <//>`}
     >
       <${Loaded} from=${usage} lines=${8}>
         ${({ data }) => {

@@ -11,12 +11,12 @@ import { Invited } from "./users/invited.js";
 import { ChangeRole } from "./users/change_role.js";
 import "../words/users.js";
 
-/** What is open: `{ what, user }`, of "new", "role" and "disable". */
 export default function Users() {
   const who = me.use();
   const operator = isOperator(who);
   const root = operator ? "/api/v1/admin/users" : "/api/v1/users";
   const users = useLoad((signal) => api(root, { signal }), [root]);
+  // The open dialog: `{ what, user }`, of "new", "role" and "disable".
   const [open, setOpen] = useState(null);
   const [invited, setInvited] = useState(null);
   const close = () => setOpen(null);
@@ -28,7 +28,7 @@ export default function Users() {
   const disable = useAction(async () => {
     const user = await api(`${root}/${open.user.id}`, { method: "DELETE" });
     say(t("users.was_disabled", { name: user.name }));
-    users.reload();
+    await users.reload();
     return user;
   });
   const shared = { root, onClose: close, onChange: users.reload };
@@ -52,8 +52,10 @@ export default function Users() {
             columns=${[
               {
                 title: t("users.name"),
-                cell: (user) =>
-                  html`<b><bdi>${user.name}</bdi></b> ${isSelf(user) && html`<small>${t("users.you")}</small>`}`,
+                cell: (user) => html`
+                  <b><bdi>${user.name}</bdi></b>
+                  ${isSelf(user) && html` <small>${t("users.you")}</small>`}
+                `,
               },
               operator && {
                 title: t("users.account"),
@@ -73,10 +75,16 @@ export default function Users() {
           />`}
         <//>
       <//>
-      ${open?.what === "new" && html`<${NewUser} ...${shared} operator=${operator} onInvited=${setInvited} />`}
+      ${open?.what === "new" &&
+      html`<${NewUser} ...${shared} operator=${operator} onInvited=${setInvited} />`}
       ${open?.what === "role" && html`<${ChangeRole} ...${shared} of=${open.user} />`}
       ${open?.what === "disable" &&
-      html`<${Confirm} title=${t("users.disable_title")} word=${t("users.disable")} action=${disable} onClose=${close}>
+      html`<${Confirm}
+        title=${t("users.disable_title")}
+        word=${t("users.disable")}
+        action=${disable}
+        onClose=${close}
+      >
         <p><b><bdi>${open.user.name}</bdi></b></p>
         <p>${t("users.disable_what")}</p>
         ${isSelf(open.user) && html`<p><b>${t("users.disable_self")}</b></p>`}

@@ -22,7 +22,7 @@ define("entrance", {
   name: ["Name", "الاسم"],
   new_password: ["New password", "كلمة مرور جديدة"],
   password: ["Password", "كلمة المرور"],
-  password_hint: ["At least 12 characters.", "١٢ حرفًا على الأقل."],
+  password_hint: ["At least 12 characters.", "12 حرفًا على الأقل."],
   set_password: ["Set password", "تعيين كلمة المرور"],
   title: ["Sign in", "تسجيل الدخول"],
   way: ["How to sign in", "طريقة الدخول"],

@@ -19,7 +19,7 @@ define("home", {
   long: ["for years", "لسنوات"],
   low: ["The balance is below {below}.", "الرصيد أقل من {below}."],
   no_scope: ["This key may not see the account's usage.", "لا يسمح هذا المفتاح بعرض استخدام الحساب."],
-  rate: ["at {n} a day (last 7 days)", "بمعدل {n} يوميًا (آخر ٧ أيام)"],
+  rate: ["at {n} a day (last 7 days)", "بمعدل {n} يوميًا (آخر 7 أيام)"],
   recent: ["Recent requests", "أحدث الطلبات"],
   try: ["Try a model", "جرّب نموذجًا"],
   unit: ["credits", "وحدة رصيد"],

@@ -57,7 +57,9 @@ export function curlOf(doc, operation, { origin, key, model }) {
     const shown = who === "operator" ? KEYS.operator : key || KEYS[who];
     lines.push(`-H ${quoted(`Authorization: Bearer ${shown}`)}`);
   }
-  for (const parameter of needed("header")) lines.push(`-H ${quoted(`${parameter.name}: ${text(parameter)}`)}`);
+  for (const parameter of needed("header")) {
+    lines.push(`-H ${quoted(`${parameter.name}: ${text(parameter)}`)}`);
+  }
   const body = bodyOf(doc, operation);
   if (body) {
     const [told] = Object.values(body.media.examples ?? {});

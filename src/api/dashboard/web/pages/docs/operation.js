@@ -25,8 +25,12 @@ export function Operation({ doc, operation }) {
     <article class="stack">
       <header class="card">
         <h2 class="docs-title" ref=${heading} tabindex="-1" lang="en" dir="ltr">${operation.summary}</h2>
-        <p class="docs-path" dir="ltr"><${Method} name=${operation.method} /> <code>${operation.path}</code></p>
-        ${operation.also.map((path) => html`<p class="hint">${t("docs.also")} <code dir="ltr">${path}</code></p>`)}
+        <p class="docs-path" dir="ltr">
+          <${Method} name=${operation.method} /> <code>${operation.path}</code>
+        </p>
+        ${operation.also.map(
+          (path) => html`<p class="hint">${t("docs.also")} <code dir="ltr">${path}</code></p>`,
+        )}
         <${Prose} text=${operation.description} />
         <${Callers} of=${callers} />
       </header>

@@ -64,7 +64,13 @@ export function NewKey({ onClose, onChange }) {
         error=${make.error}
         buttons=${html`
           <${Button} onClick=${onClose}>${t("common.cancel")}<//>
-          <${Button} kind="primary" type="submit" icon="key" busy=${make.busy} disabled=${scopes.length === 0}>
+          <${Button}
+            kind="primary"
+            type="submit"
+            icon="key"
+            busy=${make.busy}
+            disabled=${scopes.length === 0}
+          >
             ${t("keys.make")}
           <//>
         `}

@@ -12,7 +12,7 @@ export function Revoke({ of: key, onClose, onChange }) {
   const revoke = useAction(async () => {
     const answer = await api(`/api/v1/keys/${key.id}`, { method: "DELETE" });
     say(t("keys.was_revoked", { label: key.label }));
-    onChange();
+    await onChange();
     return answer;
   });
   return html`

@@ -126,11 +126,6 @@ function List({ models, rate, reload }) {
             cell: ({ state }) => html`<${Badge} kind=${KINDS[state]}>${t(`operator.state_${state}`)}<//>`,
           },
           {
-            title: t("operator.tier"),
-            hideOnPhone: true,
-            cell: ({ tier, credit_multiplier: n }) => html`<bdi>${tier}</bdi> × ${number(n)}`,
-          },
-          {
             title: t("operator.context"),
             number: true,
             hideOnPhone: true,
@@ -138,7 +133,7 @@ function List({ models, rate, reload }) {
           },
           { title: t("operator.memory"), number: true, hideOnPhone: true, cell: ({ memory }) => bytes(memory) },
           {
-            title: t("operator.speed"),
+            title: t("operator.rate"),
             number: true,
             cell: ({ id, engine }) => (engine && id in rate ? decimal(rate[id]) : "–"),
           },
@@ -164,7 +159,11 @@ function List({ models, rate, reload }) {
 const Name = ({ model }) => html`
   <b><bdi>${model.id}</bdi></b>
   ${model.default && html` <${Badge}>${t("operator.default")}<//>`}
-  ${model.loaded_at && html`<br /><small>${t("operator.loaded_at", { when: ago(model.loaded_at) })}</small>`}
+  <br />
+  <small>
+    <bdi>${model.tier}</bdi> × ${number(model.credit_multiplier)}
+    ${model.loaded_at && html` · ${t("operator.loaded_at", { when: ago(model.loaded_at) })}`}
+  </small>
   ${model.error && html`<br /><small class="field-error">${model.error}</small>`}
 `;
 

@@ -40,7 +40,11 @@ export function Log({ root, query, span, set, operator }) {
       title=${t("usage.requests")}
       actions=${html`
         <${Button} kind="quiet" icon="refresh" onClick=${again}>${t("usage.refresh")}<//>
-        <a class="button quiet" href=${withQuery(`${root}/generations`, { ...asked, format: "csv" })} download>
+        <a
+          class="button quiet"
+          href=${withQuery(`${root}/generations`, { ...asked, format: "csv" })}
+          download
+        >
           <${Icon} name="down" />${t("common.download_csv")}
         </a>
       `}

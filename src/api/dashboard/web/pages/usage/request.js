@@ -78,7 +78,7 @@ function Choices({ of: data }) {
         <h3>
           ${data.choices.length > 1 ? t("usage.choice", { n: number(choice.index + 1) }) : t("usage.answer")}
           ${" "}
-          <small>${t("usage.ids", { count: choice.token_ids.length, n: number(choice.token_ids.length) })}</small>
+          <${Length} of=${choice.token_ids} />
         </h3>
         ${choice.text === null
           ? html`<p class="hint">${t("usage.no_text")}</p>`
@@ -87,3 +87,7 @@ function Choices({ of: data }) {
     `,
   );
 }
+
+const Length = ({ of: ids }) => html`
+  <small>${t("usage.ids", { count: ids.length, n: number(ids.length) })}</small>
+`;

@@ -15,8 +15,13 @@ export function Sums({ rows }) {
   return html`
     <dl class="figures usage-figures">
       <${Figure} label=${t("usage.requests")} value=${number(sum.requests)} />
-      <${Figure} label=${t("usage.tokens_in")} value=${number(sum.input_tokens)} note=${t("usage.tokens")} />
-      <${Figure} label=${t("usage.tokens_out")} value=${number(sum.output_tokens)} note=${t("usage.tokens")} />
+      ${["in", "out"].map(
+        (way) => html`<${Figure}
+          label=${t(`usage.tokens_${way}`)}
+          value=${number(way === "in" ? sum.input_tokens : sum.output_tokens)}
+          note=${t("usage.tokens")}
+        />`,
+      )}
       <${Figure}
         label=${t("usage.credits")}
         value=${number(sum.credits)}
@@ -45,7 +50,12 @@ export function SumsTable({ rows, by }) {
       columns=${[
         { title: t(`usage.${by}`), cell: nameOf[by] },
         { title: t("usage.requests"), number: true, cell: (row) => number(row.requests) },
-        { title: t("usage.tokens_in"), number: true, hideOnPhone: true, cell: (row) => number(row.input_tokens) },
+        {
+          title: t("usage.tokens_in"),
+          number: true,
+          hideOnPhone: true,
+          cell: (row) => number(row.input_tokens),
+        },
         { title: t("usage.tokens_out"), number: true, cell: (row) => number(row.output_tokens) },
         { title: t("usage.credits"), number: true, cell: (row) => number(row.credits) },
         {
