@@ -189,8 +189,17 @@ impl Scheduler {
             self.blocks.shrink(&mut sequence.table, sequence.ids.len());
         }
         self.counters.steps += 1;
+        self.emit();
         self.remove_ended();
         self.pause_unread();
+    }
+
+    /// Hands out the step's tokens, all at once: who reads them wakes up once, finds what belongs
+    /// together, and takes no processor from the sampling of the rest.
+    fn emit(&mut self) {
+        for Rows { index, .. } in &self.scheduled {
+            self.running[*index].emit();
+        }
     }
 
     /// Ends every sequence of the step: the model failed, and what their blocks hold is unknown.

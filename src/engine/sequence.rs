@@ -21,7 +21,7 @@ use super::stream::Outlet;
 ///
 /// ```text
 /// ids  [0, prompt_len)         the prompt
-///      [prompt_len, len)       sampled, and emitted already
+///      [prompt_len, len)       sampled, and emitted by the end of the step
 ///      [0, computed)           in the KV cache
 ///      [computed, len)         to compute; the last one's logits give the next id
 /// draft                        guesses of [len, ..), computed in the same step as the last id
@@ -49,6 +49,8 @@ pub(super) struct Sequence {
     pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
+    /// What this step sampled, not emitted yet.
+    sampled: Vec<SampledToken>,
     pub(super) outlet: Outlet,
     max_len: usize,
 }
@@ -81,6 +83,7 @@ impl Sequence {
             constraint,
             lookup: PromptLookup::default(),
             ending: None,
+            sampled: Vec::new(),
             outlet,
             max_len,
         }
@@ -231,7 +234,7 @@ impl Sequence {
         advance
     }
 
-    /// Takes a sampled token: emits it, or notes the ending. True if it was emitted.
+    /// Takes a sampled token, or notes the ending. True if it is to be emitted.
     fn accept(&mut self, token: SampledToken) -> bool {
         if self.sampling.is_stop(token.id) {
             self.ending = Some(FinishReason::Stop);
@@ -254,8 +257,13 @@ impl Sequence {
         if self.ids.len() == self.max_len && self.ending.is_none() {
             self.ending = Some(FinishReason::Length);
         }
-        self.outlet.send(Event::Token(token));
+        self.sampled.push(token);
         true
+    }
+
+    /// Emits what was sampled.
+    pub(super) fn emit(&mut self) {
+        self.sampled.drain(..).for_each(|token| self.outlet.send(Event::Token(token)));
     }
 
     /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
@@ -299,8 +307,8 @@ pub(super) struct Rows {
 /// What a step's sampling came to.
 #[derive(Debug, Default)]
 pub(super) struct Advance {
-    /// Ids sampled and emitted.
+    /// Ids sampled and to be emitted.
     pub(super) num_emitted: usize,
-    /// Of the drafted ids, those that were emitted.
+    /// Of the drafted ids, those among them.
     pub(super) num_accepted: usize,
 }

@@ -1,4 +1,4 @@
--- Version 2 of the books. Read this first: the rest of the ledger only moves rows of these tables.
+-- Version 3 of the books. Read this first: the rest of the ledger only moves rows of these tables.
 -- `migrations/` brings older books here, and a test that they become exactly this.
 --
 -- An account's balance is never computed from an estimate, and what is remembered of it is believed
@@ -124,6 +124,8 @@ CREATE TRIGGER transfer_no_delete BEFORE DELETE ON transfer
 
 -- One row for each request that may be charged. `used` grows while it is open, then never moves.
 -- `period_used` is the part of `used` that fell in its key's period beginning at `period_start_ms`.
+-- With `used` grow the ids that it pays for, here in `last_ids`: then a charge changes this row and
+-- no other. When they are many they become a row of `charge`, and when the meter closes.
 CREATE TABLE meter(
   id BLOB PRIMARY KEY CHECK(length(id)=16),
   account_id INTEGER NOT NULL REFERENCES account,
@@ -143,6 +145,9 @@ CREATE TABLE meter(
   opened_ms INTEGER NOT NULL,
   first_charge_ms INTEGER,                      -- when the first token was paid for
   closed_ms INTEGER,
+  last_choice INTEGER NOT NULL DEFAULT 0 CHECK(last_choice>=0),  -- whose ids `last_ids` are
+  last_ids BLOB NOT NULL DEFAULT x''            -- behind those in `charge`
+    CHECK(length(last_ids)%4=0 AND (state='open' OR length(last_ids)=0)),
   CHECK((state='open')=(closed_ms IS NULL)), CHECK((state='open')=(finish_reason IS NULL)),
   CHECK((state='open')=(ids_sha256 IS NULL))) STRICT;
 CREATE UNIQUE INDEX meter_idempotency ON meter(key_id,idempotency_key)
@@ -162,10 +167,18 @@ CREATE TRIGGER meter_frozen BEFORE UPDATE ON meter WHEN old.state<>'open'
     AND new.ids_sha256=old.ids_sha256 AND new.first_charge_ms IS old.first_charge_ms
     AND new.closed_ms=old.closed_ms)
   BEGIN SELECT RAISE(ABORT,'meter is closed'); END;
+CREATE TRIGGER meter_ids_stay BEFORE UPDATE OF last_choice,last_ids ON meter
+  WHEN (length(new.last_ids)<length(old.last_ids)
+      OR substr(new.last_ids,1,length(old.last_ids))<>old.last_ids
+      OR (new.last_choice<>old.last_choice AND length(old.last_ids)>0))
+    AND NOT EXISTS(SELECT 1 FROM charge WHERE meter_id=old.id
+      AND n=(SELECT max(n) FROM charge WHERE meter_id=old.id)
+      AND choice=old.last_choice AND token_ids=old.last_ids)
+  BEGIN SELECT RAISE(ABORT,'ids stay'); END;
 CREATE TRIGGER meter_no_delete BEFORE DELETE ON meter
   BEGIN SELECT RAISE(ABORT,'append-only'); END;
 
--- The ids that were paid for, little-endian u32, one row for each charge, n = 0, 1, 2, ...
+-- The ids that were paid for, little-endian u32, in rows n = 0, 1, 2, ... of each meter, in order.
 -- They go when the meter is reversed, or by age (`purge`); the meter's `ids_sha256` stays.
 CREATE TABLE charge(
   meter_id BLOB NOT NULL REFERENCES meter, n INTEGER NOT NULL CHECK(n>=0),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::temporary::Temporary;
 use crate::cli::thousands;
+use crate::ledger::ServerKeys;
 use crate::ledger::load::{Load, Timed, grow};
 
 /// Concurrent requests, as of a busy server.
@@ -101,7 +102,11 @@ fn make(folder: &Path, rows: u64, before: Option<u64>) -> Result<()> {
     fs::create_dir(folder.join(rows.to_string()))?;
     let begun = Instant::now();
     match before {
-        Some(before) => drop(fs::copy(books(folder, before), &path)?),
+        Some(before) => {
+            let before = books(folder, before);
+            fs::copy(&before, &path)?;
+            fs::copy(ServerKeys::path_beside(&before), ServerKeys::path_beside(&path))?;
+        }
         None => drop(Load::open(&path)?),
     }
     grow(&path, rows - before.unwrap_or(0))?;

@@ -1,9 +1,8 @@
 //! Charges: the guarded debit that is committed before anything is sent, and the ids it paid for.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::ids::LastIds;
 use super::notices::{Threshold, balance_moved};
 use super::{Context, Outcome, exactly_one, refuse, spending_of};
 use crate::ledger::errors::ChargeError;
@@ -21,6 +20,7 @@ struct Payer {
     balance: i64,
     threshold: Threshold,
     spending: Spending,
+    last: LastIds,
 }
 
 /// The longest prefix of groups that can be paid.
@@ -41,7 +41,7 @@ pub(crate) fn charge(
     choice: u32,
     groups: &[Vec<u32>],
 ) -> Outcome<Charged, ChargeError> {
-    let Some(payer) = payer(context.conn, meter)? else {
+    let Some(mut payer) = payer(context.conn, meter)? else {
         return refuse(ChargeError::UnknownMeter);
     };
     if payer.state != MeterState::Open {
@@ -61,8 +61,10 @@ pub(crate) fn charge(
         });
     }
     if paid.tokens > 0 {
+        let groups = &groups[..paid.groups];
+        let rest = payer.last.add(context.conn, meter, choice, groups)?;
         debit(context, meter, &payer, &allowance, &paid)?;
-        store_ids(context.conn, meter, choice, &groups[..paid.groups])?;
+        payer.last.store_rest(context.conn, meter, &rest)?;
     }
     Ok(Charged {
         groups: paid.groups,
@@ -77,7 +79,7 @@ fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
     conn.prepare_cached(
         "SELECT m.state,m.account_id,m.key_id,m.credits_per_token,a.balance,
            k.limit_credits,k.limit_reset,k.total_limit_credits,k.period_start_ms,k.period_used,
-           k.used,a.notice_below,a.noticed_ms IS NOT NULL
+           k.used,a.notice_below,a.noticed_ms IS NOT NULL,m.last_choice,m.last_ids
          FROM meter m JOIN account a ON a.id=m.account_id JOIN api_key k ON k.id=m.key_id
          WHERE m.id=?1",
     )?
@@ -90,6 +92,7 @@ fn payer(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Payer>> {
             balance: row.get(4)?,
             spending: spending_of(row, 5)?,
             threshold: Threshold { below: row.get(11)?, told: row.get(12)? },
+            last: LastIds { choice: row.get(13)?, ids: row.get(14)? },
         })
     })
     .optional()
@@ -145,42 +148,19 @@ fn debit(
         .prepare_cached(
             "UPDATE meter SET used=used+?2,output_tokens=output_tokens+?3,
                period_used=iif(period_start_ms=?4,period_used,0)+?2,period_start_ms=?4,
-               first_charge_ms=coalesce(first_charge_ms,?5)
+               first_charge_ms=coalesce(first_charge_ms,?5),last_choice=?6,last_ids=?7
              WHERE id=?1 AND state='open'",
         )?
-        .execute(params![meter, paid.cost, paid.tokens, allowance.start_ms, context.now_ms])
+        .execute(params![
+            meter,
+            paid.cost,
+            paid.tokens,
+            allowance.start_ms,
+            context.now_ms,
+            payer.last.choice,
+            payer.last.ids
+        ])
         .and_then(exactly_one)
-}
-
-fn store_ids(
-    conn: &Connection,
-    meter: MeterId,
-    choice: u32,
-    groups: &[Vec<u32>],
-) -> rusqlite::Result<()> {
-    let ids: Vec<u8> = groups.iter().flatten().flat_map(|id| id.to_le_bytes()).collect();
-    conn.prepare_cached(
-        "INSERT INTO charge(meter_id,n,choice,token_ids)
-         SELECT ?1,coalesce(max(n)+1,0),?2,?3 FROM charge WHERE meter_id=?1",
-    )?
-    .execute(params![meter, choice, ids])
-    .and_then(exactly_one)
-}
-
-/// A meter's stored ids by choice, as the little-endian u32 bytes they are stored in.
-pub(crate) fn ids_by_choice(
-    conn: &Connection,
-    meter: MeterId,
-) -> rusqlite::Result<BTreeMap<u32, Vec<u8>>> {
-    let mut statement =
-        conn.prepare_cached("SELECT choice,token_ids FROM charge WHERE meter_id=?1 ORDER BY n")?;
-    let mut rows = statement.query([meter])?;
-    let mut choices: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let ids = row.get_ref(1)?.as_blob()?;
-        choices.entry(row.get(0)?).or_default().extend_from_slice(ids);
-    }
-    Ok(choices)
 }
 
 /// Removes the ids of a meter that closes now, and records that they may be gone.

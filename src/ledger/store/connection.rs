@@ -16,7 +16,8 @@ use crate::ledger::errors::LedgerError;
 const SCHEMA: &str = include_str!("../schema.sql");
 
 /// What brings books of version 1 to 2, and so on. Frozen once released: books out there had them.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/2.sql"), include_str!("../migrations/3.sql")];
 
 /// "Mizn": marks the file as ours.
 const APPLICATION_ID: i64 = 0x4d69_7a6e;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::team;
+use super::ids::store_last;
 use super::journal::{HOUSE_SPENT, Movement, Reversed, append};
 use super::{
     Context, MAX_RATE, Outcome, TransferKind, check_amount, check_text, exactly_one, forget_ids,
@@ -221,11 +222,12 @@ fn close_open(
     finish_reason: &str,
 ) -> rusqlite::Result<()> {
     let ids_sha256 = hash::token_ids(&ids_by_choice(context.conn, meter)?);
+    store_last(context.conn, meter)?;
     context
         .conn
         .prepare_cached(
-            "UPDATE meter SET state='closed',finish_reason=?2,ids_sha256=?3,closed_ms=?4
-             WHERE id=?1 AND state='open'",
+            "UPDATE meter SET state='closed',finish_reason=?2,ids_sha256=?3,closed_ms=?4,
+               last_choice=0,last_ids=x'' WHERE id=?1 AND state='open'",
         )?
         .execute(params![meter, shortened(finish_reason, 64), ids_sha256, context.now_ms])
         .and_then(exactly_one)?;

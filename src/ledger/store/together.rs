@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::ids::LastIds;
 use super::notices::Threshold;
 use super::{Context, Failure, Outcome, command, exactly_one, is_broken_rule, refuse, spending_of};
 use crate::ledger::errors::Unavailable;
@@ -55,8 +56,7 @@ struct Meter {
     credits_per_token: i64,
     used: i64,
     period_start_ms: i64,
-    /// Number of its next charge.
-    next: i64,
+    last: LastIds,
 }
 
 /// What charges come to, before any is written.
@@ -104,8 +104,7 @@ impl Remembered {
 
 fn read_meter(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Meter>> {
     conn.prepare_cached(
-        "SELECT rowid,account_id,key_id,credits_per_token,used,period_start_ms,
-           (SELECT coalesce(max(n)+1,0) FROM charge WHERE meter_id=?1)
+        "SELECT rowid,account_id,key_id,credits_per_token,used,period_start_ms,last_choice,last_ids
          FROM meter WHERE id=?1 AND state='open'",
     )?
     .query_row([meter], |row| {
@@ -116,7 +115,7 @@ fn read_meter(conn: &Connection, meter: MeterId) -> rusqlite::Result<Option<Mete
             credits_per_token: row.get(3)?,
             used: row.get(4)?,
             period_start_ms: row.get(5)?,
-            next: row.get(6)?,
+            last: LastIds { choice: row.get(6)?, ids: row.get(7)? },
         })
     })
     .optional()
@@ -319,33 +318,28 @@ fn write<'a>(
     }
     let mut meter_update = context.conn.prepare_cached(
         "UPDATE meter SET used=used+?2,output_tokens=output_tokens+?3,period_used=period_used+?2,
-           first_charge_ms=coalesce(first_charge_ms,?4)
+           first_charge_ms=coalesce(first_charge_ms,?4),last_choice=?8,last_ids=?9
          WHERE rowid=?1 AND id=?5 AND state='open' AND used=?6 AND period_start_ms=?7",
     )?;
-    let mut store_ids = context
-        .conn
-        .prepare_cached("INSERT INTO charge(meter_id,n,choice,token_ids) VALUES(?1,?2,?3,?4)")?;
-    let mut ids = Vec::new();
     for (charge, charged) in charges.zip(&bill.charged) {
-        let meter = remembered.meters.get_mut(&charge.meter).ok_or(NOT_THERE)?;
+        let NewCharge { meter: id, choice, groups } = charge;
+        let meter = remembered.meters.get_mut(id).ok_or(NOT_THERE)?;
+        let rest = meter.last.add(context.conn, *id, *choice, groups)?;
         meter_update
             .execute(params![
                 meter.rowid,
                 charged.credits,
                 charged.tokens,
                 context.now_ms,
-                charge.meter,
+                id,
                 meter.used,
-                meter.period_start_ms
+                meter.period_start_ms,
+                meter.last.choice,
+                meter.last.ids
             ])
             .and_then(exactly_one)?;
         meter.used += charged.credits.0;
-        ids.clear();
-        ids.extend(charge.groups.iter().flatten().flat_map(|id| id.to_le_bytes()));
-        store_ids
-            .execute(params![charge.meter, meter.next, charge.choice, ids])
-            .and_then(exactly_one)?;
-        meter.next += 1;
+        meter.last.store_rest(context.conn, *id, &rest)?;
     }
     Ok(())
 }
@@ -419,8 +413,8 @@ mod tests {
                 let paid = paid.unwrap().unwrap();
                 let balances = paid.iter().map(|charged| balance - charged.balance.0);
                 assert_eq!(balances.collect::<Vec<_>>(), [1, 5], "{round}");
-                // An account, a key; two meters, two rows of ids.
-                assert_eq!(context.conn.total_changes() - before, 6, "{round}");
+                // An account, a key; two meters with their ids.
+                assert_eq!(context.conn.total_changes() - before, 4, "{round}");
             }
         });
     }

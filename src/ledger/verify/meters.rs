@@ -35,7 +35,9 @@ pub(super) fn check(
             WHERE s.kind='spend' AND s.source=?1)",
     )?;
     let mut ids_of = conn.prepare_cached(
-        "SELECT count(*),coalesce(sum(length(token_ids)),0)/4,coalesce(min(n),0),coalesce(max(n),-1)
+        "SELECT count(*),
+           (coalesce(sum(length(token_ids)),0)+(SELECT length(last_ids) FROM meter WHERE id=?1))/4,
+           coalesce(min(n),0),coalesce(max(n),-1)
          FROM charge WHERE meter_id=?1",
     )?;
     let mut statement = conn.prepare(
@@ -138,7 +140,7 @@ fn check_ids(
         let what = format!("charged {} tokens and has {ids} ids", meter.tokens);
         report.found(Invariant::Tokens, place, what);
     } else if first != 0 || last != rows - 1 {
-        report.found(Invariant::Tokens, place, "its charges are not numbered 0, 1, 2, ...");
+        report.found(Invariant::Tokens, place, "its rows of ids are not numbered 0, 1, 2, ...");
     } else if meter.state == MeterState::Closed {
         let recounted = hash::token_ids(&ids_by_choice(conn, meter.id)?);
         if meter.ids_sha256 != Some(recounted) {

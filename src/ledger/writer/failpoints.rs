@@ -57,13 +57,14 @@ const SCRIPT: &[Step] = &[
     |ledger, made| {
         made.account = ledger.create_account("alice", "default", "test").wait().ok();
     },
-    |ledger, made| _ = ledger.grant(made.account(), Credits(100), "why", "test").wait().unwrap(),
+    |ledger, made| _ = ledger.grant(made.account(), Credits(400), "why", "test").wait().unwrap(),
     |ledger, made| {
         let key = NewKeyRequest::new(made.account(), "key");
         made.key = ledger.create_key(key, "test").wait().ok().map(|key| key.id);
     },
     open_meter,
     charge,
+    charge_many,
     |ledger, made| _ = ledger.close_meter(made.meter.unwrap(), "stop").wait().unwrap(),
     open_meter,
     charge,
@@ -140,6 +141,11 @@ fn open_meter(ledger: &Ledger, made: &mut Made) {
 
 fn charge(ledger: &Ledger, made: &mut Made) {
     ledger.charge(made.meter.unwrap(), 0, vec![vec![1], vec![2, 3]]).wait().unwrap();
+}
+
+/// More ids than are kept beside the meter, for another choice than those that are.
+fn charge_many(ledger: &Ledger, made: &mut Made) {
+    ledger.charge(made.meter.unwrap(), 1, vec![vec![4; 65]]).wait().unwrap();
 }
 
 fn order(ledger: &Ledger, made: &mut Made) {

@@ -156,8 +156,8 @@ fn rows(path: &Path) -> Vec<Vec<Value>> {
     let tables = [
         "SELECT id,balance,credited,noticed_ms FROM account ORDER BY id",
         "SELECT id,period_start_ms,period_used,used FROM api_key ORDER BY id",
-        "SELECT id,output_tokens,used,period_start_ms,period_used,state,first_charge_ms FROM meter
-         ORDER BY id",
+        "SELECT id,output_tokens,used,period_start_ms,period_used,state,first_charge_ms,last_choice,
+           last_ids FROM meter ORDER BY id",
         "SELECT meter_id,n,choice,token_ids FROM charge ORDER BY meter_id,n",
         "SELECT account_id,balance,threshold,at_ms FROM notice ORDER BY id",
     ];
@@ -223,7 +223,12 @@ fn a_row_that_is_not_as_remembered_is_read_again() {
     for (change, affordable) in [
         ("UPDATE account SET balance=5 WHERE name='alice'", 5),
         ("UPDATE api_key SET total_limit_credits=7 WHERE label='plain'", 7 - 3),
-        ("UPDATE meter SET state='closed',closed_ms=0,finish_reason='',ids_sha256=zeroblob(32)", 0),
+        (
+            "INSERT INTO charge SELECT id,0,0,last_ids FROM meter;
+             UPDATE meter SET state='closed',closed_ms=0,finish_reason='',ids_sha256=zeroblob(32),
+               last_ids=x''",
+            0,
+        ),
     ] {
         let mut books = books();
         books.open_meter(0, 1);

@@ -15,7 +15,9 @@ fn used_books() -> (Books, AccountId) {
     let key = books.key(account, None);
     books.used_meter(account, key, 10, Ending::Closed);
     books.used_meter(account, key, 20, Ending::Reversed);
-    books.used_meter(account, key, 5, Ending::Open);
+    // More ids than there is room for beside it, and then some.
+    let open = books.used_meter(account, key, 70, Ending::Open);
+    books.ledger.charge(open, 0, vec![vec![7; 5]]).wait().unwrap();
     books.assert_sound();
     (books, account)
 }
@@ -55,6 +57,11 @@ fn the_database_refuses_to_rewrite_history() {
         "UPDATE meter SET credits_per_token=1",
         "UPDATE meter SET account_id=1",
         "DELETE FROM meter",
+        "UPDATE meter SET last_ids=x'' WHERE state='open'",
+        "UPDATE meter SET last_ids=zeroblob(20) WHERE state='open'",
+        "UPDATE meter SET last_choice=1 WHERE state='open'",
+        "UPDATE meter SET last_ids=zeroblob(4) WHERE state='closed'",
+        "UPDATE meter SET last_ids=CAST(last_ids||x'00' AS BLOB) WHERE state='open'",
         "INSERT OR REPLACE INTO meter SELECT * FROM meter WHERE state='closed'",
         "UPDATE charge SET token_ids=zeroblob(4)",
         "DELETE FROM charge WHERE meter_id IN (SELECT id FROM meter WHERE state='open')",

@@ -108,7 +108,7 @@ impl Books {
     }
 
     /// A meter of 2 credits a token that charged `tokens` and ended, or goes on.
-    fn used_meter(&self, account: AccountId, key: KeyId, tokens: usize, ending: Ending) {
+    fn used_meter(&self, account: AccountId, key: KeyId, tokens: usize, ending: Ending) -> MeterId {
         let meter = open(&self.ledger, request(account, key, 2)).unwrap();
         self.ledger.charge(meter, 0, singles(tokens)).wait().unwrap();
         match ending {
@@ -116,6 +116,7 @@ impl Books {
             Ending::Reversed => drop(self.ledger.reverse_meter(meter, "why").wait().unwrap()),
             Ending::Open => {}
         }
+        meter
     }
 
     #[track_caller]

@@ -138,6 +138,7 @@ fn observe(path: &Path) -> Observed {
         .prepare(
             "SELECT id,state,output_tokens,
                (SELECT coalesce(sum(length(token_ids)/4),0) FROM charge WHERE meter_id=meter.id)
+                 +length(last_ids)/4
              FROM meter ORDER BY id",
         )
         .unwrap();

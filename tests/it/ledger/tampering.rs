@@ -143,6 +143,9 @@ fn changed_ids() {
         "meter #2",
     );
     check("INSERT INTO charge VALUES(zeroblob(16),0,0,zeroblob(4))", Invariant::Storage, "charge");
+    let last = |ids: &str, row| format!("UPDATE meter SET last_ids={ids} WHERE rowid={row}");
+    check(&last("x''", 4), Invariant::Tokens, "meter #4");
+    check(&last("zeroblob(4)", 3), Invariant::Tokens, "meter #3");
 }
 
 #[test]
