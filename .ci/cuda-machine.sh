@@ -7,8 +7,9 @@
 #                                     builder's: checks and measures
 #
 # Checks: every kernel against the reference, the executor against the reference executor for each
-# family, compute-sanitizer where it is installed. Measures: the kernels; decoding and prefill of the
-# models in MIZAN_TEST_MODELS, if that is set, on the GPU. Fails if a check fails or no GPU is there.
+# family, compute-sanitizer where it is installed. Measures: the kernels; decoding and prefill of
+# the models in MIZAN_TEST_MODELS, if that is set, on the GPU. Fails if a check fails or no GPU is
+# there.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }

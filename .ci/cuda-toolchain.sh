@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A CUDA 13.0 compiler and everything that a build with `--features cuda` links against, from PyPI, on
-# a machine that needs neither a GPU nor a toolkit. It goes into `.cuda`, which git ignores.
+# A CUDA 13.0 compiler and everything that a build with `--features cuda` links against, from PyPI,
+# on a machine that needs neither a GPU nor a toolkit. It goes into `.cuda`, which git ignores.
 #
 #     eval "$(.ci/cuda-toolchain.sh)" && cargo build --release --features cuda
 #
-# Prints the environment for that, and nothing else on standard output. Where CUDA_HOME is set, or an
-# `nvcc` is on PATH, that toolkit is left as it is and nothing is installed.
+# Prints the environment for that, and nothing else on standard output. Where CUDA_HOME is set, or
+# an `nvcc` is on PATH, that toolkit is left as it is and nothing is installed.
 #
 # The stub libraries have the names that the linker wants and no code: a program linked with them
 # runs where NVIDIA's own are, and must never be run against these.

@@ -2,8 +2,8 @@
 //! Without it: does nothing.
 //!
 //! `CUDA_COMPUTE_CAP` (90 if not set) names the GPU generation that gets machine code; others from
-//! 8.0 on get PTX, which their driver compiles when the kernels are loaded. A kernel of the decoding
-//! path that spills registers fails the build: it would run, several times slower.
+//! 8.0 on get PTX, which their driver compiles when the kernels are loaded. A kernel of the
+//! decoding path that spills registers fails the build: it would run, several times slower.
 
 use std::env;
 use std::fs;

@@ -1,9 +1,9 @@
 //! How fast the GPU's kernels are, at the sizes of a Llama of 8 billion weights.
 //!
 //! `cargo bench -p kernels --bench cuda --features cuda,emulation` measures on GPU 0. Without the
-//! feature `cuda` it runs tiny sizes on the emulator, which only shows that everything runs. Time is
-//! the host's, over many launches in a row, so what launching costs is in it; weights are several
-//! copies, so that they come from memory and not from a cache.
+//! feature `cuda` it runs tiny sizes on the emulator, which only shows that everything runs. Time
+//! is the host's, over many launches in a row, so what launching costs is in it; weights are
+//! several copies, so that they come from memory and not from a cache.
 
 use std::time::Instant;
 

@@ -4,7 +4,8 @@
 // The work is cut into items of 256 positions of one row and all query heads of one kv head, which
 // the host lists (it knows all lengths) and a fixed number of blocks walks through. Chunks begin at
 // multiples of 256 and are merged in their order by the block that finishes a row's last one, so a
-// result does not depend on the batch or the grid. (Split-K as in Flash-Decoding, arXiv 2311.01282.)
+// result does not depend on the batch or the grid. (Split-K as in Flash-Decoding, arXiv
+// 2311.01282.)
 //
 // A warp has 64 positions of an item, in blocks of 16. Both products go to the tensor cores, and
 // their fragments are chosen so that nothing moves between lanes: with heads as rows of the first,
@@ -78,7 +79,8 @@ DEVICE void merge(const Attention& p, size_t first, uint32_t count, uint32_t row
         float highest = NOTHING, weight = 0.0f, sum = 0.0f;
         for (uint32_t i = 0; i < count; ++i) {
             size_t part = (first + i) * p.kv_heads + kv_head;
-            highest = fmaxf(highest, load_shared_result(p.partial_stats + part * 2 * MAX_GROUP + head));
+            const float* stats = p.partial_stats + part * 2 * MAX_GROUP + head;
+            highest = fmaxf(highest, load_shared_result(stats));
         }
         for (uint32_t i = 0; i < count; ++i) {
             size_t part = (first + i) * p.kv_heads + kv_head;

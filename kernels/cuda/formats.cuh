@@ -14,8 +14,8 @@
 // Quantized codes become bf16 by their bits: 0x4300 is 128.0 and one step of its mantissa is 1, so
 // `0x4300 | code` is 128 + code, exactly, for codes below 128. Subtracting 128 (and what the format
 // is centred on) is exact too. The products of a block are summed by the tensor cores in f32, then
-// scaled: nothing is rounded but the activations, to bf16. (The trick is Marlin's, arXiv 2408.11743,
-// there with f16; bf16 because activations of Gemma and Qwen overflow f16.)
+// scaled: nothing is rounded but the activations, to bf16. (The trick is Marlin's, arXiv
+// 2408.11743, there with f16; bf16 because activations of Gemma and Qwen overflow f16.)
 #pragma once
 
 #include "machine.cuh"
@@ -75,8 +75,8 @@ DEVICE uint32_t word(const uint4& v, uint32_t i) {
 }
 
 // Codes of four bits: one word for each lane, half and chunk. Pair j (columns 2j, 2j+1 of the
-// lane's eight) has its lower column at bits 4j and its upper one at bits 16 + 4j, so that one shift
-// and one and-or give both as bf16. `[tile][group][half][lane][chunk]` words.
+// lane's eight) has its lower column at bits 4j and its upper one at bits 16 + 4j, so that one
+// shift and one and-or give both as bf16. `[tile][group][half][lane][chunk]` words.
 struct FourBits {
     uint4 low[2];
 
@@ -129,8 +129,8 @@ struct ChunkAffine {
     }
 };
 
-// The first 16 bytes of a block of Q4_K or Q5_K as they are: d, dmin, and eight scales and minima of
-// six bits. `[tile][span][row]`. Both groups of a span read them; the second time from L2.
+// The first 16 bytes of a block of Q4_K or Q5_K as they are: d, dmin, and eight scales and minima
+// of six bits. `[tile][span][row]`. Both groups of a span read them; the second time from L2.
 struct KScales {
     uint32_t d_dmin[2], sc[2], mn[2];  // of this group's four chunks, a byte each
 
@@ -219,7 +219,9 @@ struct Four {
     }
     DEVICE static void pairs(const Four& f, uint32_t half, uint32_t c, uint32_t out[4]) {
 #pragma unroll
-        for (uint32_t j = 0; j < 4; ++j) out[j] = to_bf16<CENTRE>(FourBits::pair(f.low, half, c, j));
+        for (uint32_t j = 0; j < 4; ++j) {
+            out[j] = to_bf16<CENTRE>(FourBits::pair(f.low, half, c, j));
+        }
     }
 };
 

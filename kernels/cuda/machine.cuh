@@ -65,7 +65,9 @@ DEVICE float f16_to_f32(uint16_t bits) {
 
 // What follows is the same on both.
 
-DEVICE float bf16_to_f32(uint16_t bits) { return __uint_as_float(static_cast<uint32_t>(bits) << 16); }
+DEVICE float bf16_to_f32(uint16_t bits) {
+    return __uint_as_float(static_cast<uint32_t>(bits) << 16);
+}
 
 DEVICE uint16_t f32_to_bf16(float value) {
     return static_cast<uint16_t>(pack_bf16(value, 0.0f) & 0xFFFF);

@@ -12,8 +12,8 @@
 // for bit in any batch.
 //
 // RMS norms take no pass of their own. Whoever writes a hidden state also writes it multiplied with
-// the weights of the norm that follows, in bf16, and the sum of squares; the division by the root of
-// their mean, one number for each row, comes after the product, here.
+// the weights of the norm that follows, in bf16, and the sum of squares; the division by the root
+// of their mean, one number for each row, comes after the product, here.
 #include "formats.cuh"
 
 enum Epilogue : uint32_t {
@@ -175,7 +175,9 @@ DEVICE void conclude(const Product& p, uint32_t token, uint32_t g, float upper, 
         }
     }
     if (p.epilogue != ADD) return;
-    for (int step = 16; step >= 4; step /= 2) squares += __shfl_xor_sync(0xFFFFFFFFu, squares, step);
+    for (int step = 16; step >= 4; step /= 2) {
+        squares += __shfl_xor_sync(0xFFFFFFFFu, squares, step);
+    }
     if (is_token && g == 0) p.next_squares[size_t{token} * gridDim.x + tile] = squares;
 }
 
@@ -200,7 +202,9 @@ DEVICE void product(const Product& p) {
     while (group < p.groups) {
         // Both groups of a span, then the span eight further on.
         uint32_t after = group % 2 == 0 ? group + 1 : group + 2 * WARPS - 1;
-        if (after < p.groups) F::load(next, p.weights, Place::at(blockIdx.x, after, p.groups), lane);
+        if (after < p.groups) {
+            F::load(next, p.weights, Place::at(blockIdx.x, after, p.groups), lane);
+        }
         multiply<F, NT>(now, p, rows, group, lane, sums);
         now = next;
         group = after;

@@ -57,8 +57,8 @@ void resume(Fibre& fibre) {
 }
 
 // Lets a warp run until all of its threads have ended or wait for other warps, before any of those
-// gets a turn: as unfair as can be, so that what needs a barrier fails without one. Returns how many
-// have ended.
+// gets a turn: as unfair as can be, so that what needs a barrier fails without one. Returns how
+// many have ended.
 unsigned run_warp(unsigned warp, bool is_backwards) {
     unsigned events, ended = 0;
     do {

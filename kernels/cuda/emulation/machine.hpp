@@ -8,11 +8,12 @@
 //
 // What this catches: wrong indices, wrong fragments, missing barriers (a warp runs as far ahead of
 // the others as barriers allow, in two runs in opposite orders, whose results must be equal),
-// barriers and shuffles that some threads do not reach, reading or writing outside of buffers (their
-// surroundings are NaN). What it cannot: what nvcc makes of the source, ordering of memory between
-// blocks that run at once, and speed.
+// barriers and shuffles that some threads do not reach, reading or writing outside of buffers
+// (their surroundings are NaN). What it cannot: what nvcc makes of the source, ordering of memory
+// between blocks that run at once, and speed.
 //
-// Fibres are made with `makecontext` and switched with `_setjmp`, which asks the kernel for nothing.
+// Fibres are made with `makecontext` and switched with `_setjmp`, which asks the kernel for
+// nothing.
 #pragma once
 
 #include <math.h>
@@ -247,7 +248,7 @@ DEVICE void mma(float c[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, 
         uint32_t word = offers[column * 4 + k % 8 / 2].words[4 + k / 8];
         return __uint_as_float(k % 2 ? word & 0xFFFF0000 : word << 16);
     };
-    int group = static_cast<int>(emulation::lane()) / 4, t = static_cast<int>(emulation::lane()) % 4;
+    int lane = static_cast<int>(emulation::lane()), group = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) {
         int row = group + i / 2 * 8, column = 2 * t + i % 2;
         double sum = c[i];

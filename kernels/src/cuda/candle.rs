@@ -39,8 +39,8 @@ impl CandleGpu {
     pub fn new(ordinal: usize) -> Result<Self, GpuError> {
         let no_device = |why: &dyn fmt::Display| GpuError::NoDevice(why.to_string());
         let device = CudaDevice::new_with_stream(ordinal).map_err(|error| no_device(&error))?;
-        // SAFETY: all work goes through the one stream, in the order in which it is queued, so there
-        // is nothing for events to order.
+        // SAFETY: all work goes through the one stream, in the order in which it is queued, so
+        // there is nothing for events to order.
         unsafe { device.disable_event_tracking() };
         let stream = device.cuda_stream();
         let context = stream.context();

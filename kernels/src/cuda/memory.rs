@@ -1,5 +1,6 @@
 //! A device and its memory, typed.
-//! Promises: a view never reaches beyond its buffer; memory is given back when its buffer is dropped.
+//! Promises: a view never reaches beyond its buffer; memory is given back when its buffer is
+//! dropped.
 //! Never knows: what is computed.
 
 use std::any::Any;

@@ -100,8 +100,8 @@ fn gemma3() {
     check(tiny_models::gemma3());
 }
 
-/// Two sequences in one step, one of them going on, over blocks in no order; some rows' logits, then
-/// others' hidden states.
+/// Two sequences in one step, one of them going on, over blocks in no order; some rows' logits,
+/// then others' hidden states.
 #[test]
 fn rows_do_not_depend_on_their_neighbours() {
     let (model, tokens) = (open(tiny_models::qwen3()), tokens());

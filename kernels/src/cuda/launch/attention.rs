@@ -35,9 +35,9 @@ impl<'a> AttentionItems<'a> {
     /// `count` is one number: how many of the items of `items` there are.
     ///
     /// # Safety
-    /// When a launch that is given this runs, `count` is at most `items.len() / ITEM_WORDS`, and the
-    /// items are what [`list_items`] gave for rows of that launch at their positions, in any order
-    /// of rows, each row once, with the window of that launch.
+    /// When a launch that is given this runs, `count` is at most `items.len() / ITEM_WORDS`, and
+    /// the items are what [`list_items`] gave for rows of that launch at their positions, in any
+    /// order of rows, each row once, with the window of that launch.
     pub unsafe fn new(items: View<'a, u32>, count: View<'a, u32>) -> Self {
         assert_eq!(count.len(), 1, "one number");
         Self { items, count }

@@ -1,10 +1,10 @@
 //! A safe function for each launch: sizes are checked against the buffers, then the kernel is
 //! queued with a grid that depends on nothing but sizes.
 //!
-//! What lies on the device cannot be looked at here. Where a kernel finds its way by numbers that it
-//! reads there (tokens, slots, block tables), the host vouches for their bounds once, when it makes
-//! the view of them: [`Indices`], [`StepRows`] and [`AttentionItems`] are made by `unsafe` functions
-//! that say what is promised.
+//! What lies on the device cannot be looked at here. Where a kernel finds its way by numbers that
+//! it reads there (tokens, slots, block tables), the host vouches for their bounds once, when it
+//! makes the view of them: [`Indices`], [`StepRows`] and [`AttentionItems`] are made by `unsafe`
+//! functions that say what is promised.
 
 mod attention;
 mod heads;

@@ -100,7 +100,8 @@ impl Case {
                 queries: queries.view(),
                 keys: keys.view(),
                 values: values.view(),
-                // SAFETY: tables have a block for each position, below `blocks`; slots are not read.
+                // SAFETY: tables have a block for each position, below `blocks`; slots are not
+                // read.
                 rows: unsafe {
                     let places = [&positions, &positions, &tables, &block_tables];
                     StepRows::new(places.map(Buffer::view), self.blocks, 1 << 20)

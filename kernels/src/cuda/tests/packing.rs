@@ -22,7 +22,8 @@ fn unpacking_gives_the_files_weights() {
             for (bytes, out) in bytes.chunks(row_bytes).zip(right.chunks_mut(columns)) {
                 dequantize_row(dtype, bytes, out);
             }
-            // The same codes and scales; where there is a minimum the kernel rounds once, not twice.
+            // The same codes and scales; where there is a minimum the kernel rounds once, not
+            // twice.
             for (found, right) in found.iter().zip(&right) {
                 assert!((found - right).abs() <= 4e-6, "{dtype}: {found} is not {right}");
             }

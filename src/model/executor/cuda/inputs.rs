@@ -115,8 +115,8 @@ impl StepInputs {
         self.shape.max_tokens.min(self.shape.max_outputs)
     }
 
-    /// Takes a batch over, filled up to `bucket` rows. `windows` are the kinds of attention that the
-    /// model's layers have.
+    /// Takes a batch over, filled up to `bucket` rows. `windows` are the kinds of attention that
+    /// the model's layers have.
     pub(super) fn set(
         &mut self,
         gpu: &dyn Gpu,
@@ -156,7 +156,8 @@ impl StepInputs {
         Ok(Set { has_moved, is_uniform })
     }
 
-    /// Items of all rows, in launches that have room for their parts. The first has its fixed place.
+    /// Items of all rows, in launches that have room for their parts. The first has its fixed
+    /// place.
     fn list_attention(&mut self, batch: &ForwardBatch, nth: usize, window: Option<usize>) {
         let (mut lists, mut items, mut of_row) = (Vec::new(), Vec::new(), Vec::new());
         for (row, position) in batch.positions.iter().enumerate() {

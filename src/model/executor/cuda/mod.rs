@@ -1,15 +1,15 @@
 //! The executor for one NVIDIA GPU: packed weights, keys and values as bf16, products on tensor
 //! cores.
 //!
-//! Every row of a step is treated alike, whether its sequence decodes or is prefilled: products take
-//! up to 32 rows at a time, attention each row for itself. So prompts cost more than they need to;
-//! decoding is what this is built for. A small step is filled up to one of a few numbers of rows and
-//! queued whole, from a recording of its launches (a CUDA graph): all that differs from step to step
-//! is in [`StepInputs`].
+//! Every row of a step is treated alike, whether its sequence decodes or is prefilled: products
+//! take up to 32 rows at a time, attention each row for itself. So prompts cost more than they need
+//! to; decoding is what this is built for. A small step is filled up to one of a few numbers of
+//! rows and queued whole, from a recording of its launches (a CUDA graph): all that differs from
+//! step to step is in [`StepInputs`].
 //!
-//! Promises: the same bits for a row whatever else is in the batch. Memory is taken when it is made,
-//! but for block tables longer than any before; a step that fails leaves nothing half done that the
-//! next could see.
+//! Promises: the same bits for a row whatever else is in the batch. Memory is taken when it is
+//! made, but for block tables longer than any before; a step that fails leaves nothing half done
+//! that the next could see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
 
 mod inputs;
@@ -240,8 +240,9 @@ impl CudaExecutor {
             Some(Some(_)) => {}
         }
         let Some(Some(recording)) = self.recordings.get(&rows) else { return Ok(false) };
-        // SAFETY: all memory that its launches name is this executor's, and where it was: recordings
-        // are dropped when the inputs move. The inputs hold a checked batch of so many rows.
+        // SAFETY: all memory that its launches name is this executor's, and where it was:
+        // recordings are dropped when the inputs move. The inputs hold a checked batch of so many
+        // rows.
         unsafe { gpu.replay(recording)? };
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! The model's weights on the GPU, each matrix as the kernels of its step want it.
 //!
-//! Q, K and V are one matrix where they are stored alike, so that one launch computes them; gate and
-//! up are one whose rows alternate by eights, so that a tile has both of what it multiplies.
+//! Q, K and V are one matrix where they are stored alike, so that one launch computes them; gate
+//! and up are one whose rows alternate by eights, so that a tile has both of what it multiplies.
 
 use kernels::cuda::{Buffer, DeviceMatrix, Format, Gpu, GpuError, PackedMatrix};
 
