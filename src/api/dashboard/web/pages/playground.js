@@ -119,7 +119,7 @@ function AsCode({ onClose }) {
   const [language, setLanguage] = useState("curl");
   const [streamed, setStreamed] = useState(false);
   settings.use();
-  const said = messages.get().filter((message) => message.role !== "assistant" || message.content);
+  const said = [...messages.get()];
   // The request that was answered last, or an example of one.
   while (said.at(-1)?.role === "assistant") said.pop();
   const body = bodyOf(said.length > 0 ? said : [{ role: "user", content: t("playground.example") }]);
