@@ -1,6 +1,6 @@
 // Figures, money and times as people read them. Arabic keeps Latin digits: they are those of the
 // API, the receipts and the bank. Times are Kuwait's, as the days of the books are, wherever one looks.
-import { language, t } from "./words.js";
+import { isolated, language, t } from "./words.js";
 
 const locale = () => (language.get() === "ar" ? "ar-KW-u-nu-latn" : "en-GB");
 const KUWAIT = "Asia/Kuwait";
@@ -78,5 +78,6 @@ export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
   for (; n >= 1024 && power < units.length - 1; power += 1) n /= 1024;
-  return `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  const text = `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  return language.get() === "ar" ? isolated(text) : text;
 }

@@ -94,7 +94,7 @@ function Talk({ said }) {
         <textarea
           ref=${box}
           rows="3"
-          dir="auto"
+          dir=${text ? "auto" : undefined}
           aria-label=${t("playground.message")}
           placeholder=${t("playground.placeholder")}
           value=${text}
