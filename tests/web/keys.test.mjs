@@ -239,7 +239,8 @@ test("every operation of the document can be shown", async () => {
   const page = await openPage(browser, server);
   await page.goto(`${server.origin}/#/docs`);
   await page.locator(".docs-groups a").first().waitFor();
-  const hashes = await page.locator(".docs-groups a").evaluateAll((all) => all.map((a) => a.getAttribute("href")));
+  const links = page.locator(".docs-groups a");
+  const hashes = await links.evaluateAll((all) => all.map((a) => a.getAttribute("href")));
   assert(hashes.length > 60, `${hashes.length}`);
   for (const hash of hashes.slice(1)) {
     await page.evaluate((to) => (location.hash = to), hash);

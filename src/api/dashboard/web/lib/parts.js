@@ -220,11 +220,14 @@ export function Dialog({ title, onClose, children }) {
   const id = useId();
   useEffect(() => {
     const node = dialog.current;
+    const opener = document.activeElement;
     node.showModal();
     return () => {
       node.close();
-      // What opened it may be gone with what was done.
-      if (document.activeElement === document.body) document.querySelector("h1")?.focus();
+      // It may be out of the page by now, and what opened it may be gone with what was done.
+      if (document.activeElement !== document.body) return;
+      const back = opener.isConnected && opener !== document.body ? opener : document.querySelector("h1");
+      back?.focus();
     };
   }, []);
   return html`

@@ -34,6 +34,7 @@ export default function Keys() {
 
   return html`
     <${Page}
+      wide
       title=${t("pages.keys")}
       lead=${t("keys.lead")}
       actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => setIsMaking(true)}>

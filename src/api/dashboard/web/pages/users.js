@@ -68,7 +68,7 @@ export default function Users({ query }) {
               },
               { title: t("users.role"), cell: (user) => t(`common.role_${user.role}`) },
               { title: t("users.state"), cell: (user) => html`<${State} of=${user} />` },
-              { title: t("users.since"), hideOnPhone: true, cell: (user) => date(user.created_at) },
+              { title: t("users.since"), hideOnPhone: true, cell: (user) => html`<time>${date(user.created_at)}</time>` },
               {
                 title: "",
                 number: true,

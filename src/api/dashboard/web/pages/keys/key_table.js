@@ -14,7 +14,8 @@ export const KeyTable = ({ caption, rows, used, onRevoke }) => html`
       {
         title: t("keys.label"),
         cell: (key) =>
-          html`<b><bdi>${key.label}</bdi></b><br /><small class="mono" dir="ltr">${key.prefix}…</small>`,
+          html`<b class="keys-label"><bdi>${key.label}</bdi></b>
+            <small class="mono" dir="ltr">${key.prefix}…</small>`,
       },
       { title: t("keys.state"), cell: (key) => html`<${State} of=${key} used=${used(key)} />` },
       {
