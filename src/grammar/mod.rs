@@ -47,6 +47,17 @@ pub enum Grammar {
     Sequence(Vec<Piece>),
 }
 
+impl Grammar {
+    /// Whether what the caller wrote spells `mark` itself, as a pattern of text with its marks does.
+    pub fn writes(&self, mark: &str) -> bool {
+        match self {
+            Self::Regex(text) | Self::Lark(text) => text.contains(mark),
+            Self::Choice(texts) => texts.iter().any(|text| text.contains(mark)),
+            Self::JsonObject | Self::JsonSchema { .. } | Self::Sequence(_) => false,
+        }
+    }
+}
+
 /// A part of [`Grammar::Sequence`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {

@@ -28,8 +28,8 @@ pub(super) struct AnswerGrammar {
 
 impl AnswerGrammar {
     /// `wanted`: what text has to look like. As OpenAI has it, a model that may call tools may do
-    /// that instead; where it has to call some, there is no text. `None`: the model answers as it
-    /// likes.
+    /// that instead; where it has to call some, there is no text. A pattern that ends the
+    /// reasoning itself is one of the whole answer. `None`: the model answers as it likes.
     pub(super) fn new(
         tools: &ToolUse,
         wanted: Option<Format>,
@@ -43,7 +43,11 @@ impl AnswerGrammar {
         let offer = tools.offer(answers.syntax);
         let offer = offer.filter(|_| must_call || wanted.is_some() || has_strict);
         let writer = Writer { shape: answers.syntax.shape(), tokenizer };
-        let mut pieces = writer.reasoning(answers, opening, must_call || wanted.is_some());
+        let covers_all = wanted.as_ref().is_some_and(|wanted| wanted.grammar.writes(REASONING_END));
+        let mut pieces = match covers_all {
+            true => Vec::new(),
+            false => writer.reasoning(answers, opening, must_call || wanted.is_some()),
+        };
         let mut parts: Vec<Format> = wanted.iter().cloned().collect();
         let text = wanted.map(|wanted| vec![Piece::Grammar(wanted.grammar)]);
         match (offer, text) {

@@ -134,4 +134,11 @@ async fn a_format_is_of_what_comes_behind_the_reasoning() {
     let server = thinking(TEMPLATE, &["{", "}"]);
     let found = message(&server, json!({})).await;
     assert_eq!((found.get("reasoning"), &found["content"]), (None, &json!("{}")));
+    // A pattern that ends the reasoning itself is one of the whole answer.
+    let pattern = json!({ "structured_outputs": { "regex": "<think>no</think>\\n\\n(yes|no)" } });
+    let server = thinking(TEMPLATE, &["<think>", "Hm", "m.\n", "</think>", "\n\n", "{}"]);
+    let json = server.post(CHAT, &chat(with(pattern, json!({ "max_tokens": 40 })))).await.json();
+    let found = &json["choices"][0]["message"];
+    assert_eq!(found["reasoning"], "no", "{json}");
+    assert!(["yes", "no"].map(Value::from).contains(&found["content"]), "{json}");
 }
