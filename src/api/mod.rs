@@ -52,6 +52,8 @@ mod receipts;
 mod replay;
 mod request_log;
 mod responses;
+#[cfg(test)]
+mod sample_parts;
 mod sampling;
 mod sessions;
 mod sign_ins;

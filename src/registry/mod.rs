@@ -2,7 +2,7 @@
 //! least recently used one put out to make room.
 //!
 //! Promises: a model that was handed out stays until its last user lets go; a model is loaded once,
-//! however many ask for it at the same time.
+//! however many ask for it at the same time, and if that fails all of them are told.
 //! Never knows: HTTP, credits, what a request says.
 
 mod load;
@@ -211,13 +211,16 @@ impl Registry {
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model);
         }
-        let _waiting = self.wait_for(&entry.id);
+        let waiting = self.wait_for(&entry.id);
         let turn = Arc::clone(&self.loading).lock_owned().await;
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model); // Somebody else loaded it while we waited.
         }
-        let (registry, entry) = (Arc::clone(self), entry.clone());
         let id = entry.id.clone();
+        if let Some(why) = waiting.found_wrong() {
+            return Err(RegistryError::Failed { id, why: LoadError::Invalid(why) });
+        }
+        let (registry, entry) = (Arc::clone(self), entry.clone());
         // The turn goes with the work: when a caller leaves, no load begins beside its own.
         let load = move || {
             let _turn = turn;
@@ -252,13 +255,7 @@ impl Registry {
         let id = entry.id.clone();
         let loading = self.begin_load(&id);
         let loaded = self.read(entry);
-        let why = match &loaded {
-            // What is missing can be seen at any time.
-            Ok(_) | Err(RegistryError::UnknownModel(_) | RegistryError::NotFetched(_)) => None,
-            Err(RegistryError::Failed { why, .. }) => Some(why.to_string()),
-            Err(error @ RegistryError::OutOfMemory { .. }) => Some(error.to_string()),
-        };
-        loading.ended(&id, why);
+        loading.ended(&id, &loaded);
         loaded
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{LoadedModel, ROOM_POLL, Registry};
+use super::{LoadedModel, ROOM_POLL, Registry, RegistryError};
 use crate::catalog::ModelEntry;
 use crate::engine::Stats;
 use crate::model::BLOCK_SIZE;
@@ -89,7 +89,17 @@ pub(super) struct Loads {
     /// Never with a count of 0.
     waiting: BTreeMap<String, usize>,
     /// Until a load works.
-    failures: HashMap<String, String>,
+    failures: HashMap<String, Failure>,
+    /// Loads that have ended.
+    ended: u64,
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug)]
+struct Failure {
+    why: String,
+    /// The number of the load that found its files wrong; `None`: the next one may find room.
+    found_wrong_by: Option<u64>,
 }
 
 /// A load that runs, until it is dropped.
@@ -99,6 +109,8 @@ pub(super) struct Loading<'a>(&'a Registry);
 pub(super) struct Waiting<'a> {
     registry: &'a Registry,
     id: String,
+    /// Loads that had ended when the wait began.
+    since: u64,
 }
 
 impl Registry {
@@ -112,7 +124,8 @@ impl Registry {
             let loads = self.loads();
             let is_loading = loads.current.as_ref() == Some(&entry.id);
             let waiting = loads.waiting.get(&entry.id).copied().unwrap_or(0);
-            let error = loads.failures.get(&entry.id).filter(|_| !is_loading).cloned();
+            let failure = loads.failures.get(&entry.id).filter(|_| !is_loading);
+            let error = failure.map(|failure| failure.why.clone());
             drop(loads);
             let place = match in_memory {
                 Some(in_memory) => ModelPlace::Loaded(in_memory),
@@ -167,15 +180,18 @@ impl Registry {
 
     /// Counts somebody who waits for a model.
     pub(super) fn wait_for(&self, id: &str) -> Waiting<'_> {
-        *self.loads().waiting.entry(id.to_owned()).or_default() += 1;
-        Waiting { registry: self, id: id.to_owned() }
+        let mut loads = self.loads();
+        *loads.waiting.entry(id.to_owned()).or_default() += 1;
+        Waiting { registry: self, id: id.to_owned(), since: loads.ended }
     }
 
     /// A load begins. Unless it is told how it ended, it broke off.
     pub(super) fn begin_load(&self, id: &str) -> Loading<'_> {
         let mut loads = self.loads();
         loads.current = Some(id.to_owned());
-        loads.failures.insert(id.to_owned(), super::BROKE_OFF.to_owned());
+        let why = super::BROKE_OFF.to_owned();
+        let failure = Failure { why, found_wrong_by: Some(loads.ended + 1) };
+        loads.failures.insert(id.to_owned(), failure);
         Loading(self)
     }
 
@@ -186,11 +202,21 @@ impl Registry {
 }
 
 impl Loading<'_> {
-    /// The load has ended, and failed for this reason if for any.
-    pub(super) fn ended(self, id: &str, why: Option<String>) {
+    /// The load has ended, like this.
+    pub(super) fn ended<T>(self, id: &str, outcome: &Result<T, RegistryError>) {
         let mut loads = self.0.loads();
-        match why {
-            Some(why) => loads.failures.insert(id.to_owned(), why),
+        let failure = match outcome {
+            // What is missing can be seen at any time.
+            Ok(_) | Err(RegistryError::UnknownModel(_) | RegistryError::NotFetched(_)) => None,
+            Err(RegistryError::Failed { why, .. }) => {
+                Some(Failure { why: why.to_string(), found_wrong_by: Some(loads.ended + 1) })
+            }
+            Err(error @ RegistryError::OutOfMemory { .. }) => {
+                Some(Failure { why: error.to_string(), found_wrong_by: None })
+            }
+        };
+        match failure {
+            Some(failure) => loads.failures.insert(id.to_owned(), failure),
             None => loads.failures.remove(id),
         };
     }
@@ -198,7 +224,20 @@ impl Loading<'_> {
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        self.0.loads().current = None;
+        let mut loads = self.0.loads();
+        loads.current = None;
+        loads.ended += 1;
+    }
+}
+
+impl Waiting<'_> {
+    /// What a load that ended since the wait began found wrong with the model's files. To read them
+    /// again for each who waits would keep all others waiting.
+    pub(super) fn found_wrong(&self) -> Option<String> {
+        let loads = self.registry.loads();
+        let failure = loads.failures.get(&self.id)?;
+        let is_news = failure.found_wrong_by.is_some_and(|load| load > self.since);
+        is_news.then(|| failure.why.clone())
     }
 }
 

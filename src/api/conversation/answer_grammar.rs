@@ -103,11 +103,11 @@ impl AnswerGrammar {
 
 /// A tool that a call may name.
 struct Callable<'a> {
-    /// Its place among the request's tools.
-    index: usize,
     name: &'a str,
     /// Of its arguments.
     schema: Value,
+    /// Where the request has it.
+    field: &'a str,
     strict: bool,
 }
 
@@ -122,12 +122,12 @@ fn callable(tools: &ToolUse, must_call: bool) -> Vec<Callable<'_>> {
         true => tool.parameters.clone().unwrap_or_else(no_arguments),
         false => json!({ "type": "object" }),
     };
-    let callable = tools.tools.iter().enumerate().filter(|(_, tool)| is_callable(tool));
+    let callable = tools.tools.iter().filter(|tool| is_callable(tool));
     callable
-        .map(|(index, tool)| Callable {
-            index,
+        .map(|tool| Callable {
             name: &tool.name,
             schema: schema_of(tool),
+            field: &tool.parameters_field,
             strict: tool.strict,
         })
         .collect()
@@ -143,8 +143,7 @@ impl Callable<'_> {
     }
 
     fn format(&self) -> Format {
-        let field = format!("tools[{}].function.parameters", self.index);
-        Format { grammar: self.grammar(), field }
+        Format { grammar: self.grammar(), field: self.field.to_owned() }
     }
 
     /// A whole call that is JSON and nothing else.

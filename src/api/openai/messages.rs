@@ -227,6 +227,7 @@ pub(in super::super) fn function_of(fields: &Fields<'_>) -> Result<Tool, ApiErro
         name: tool_name(fields)?,
         description: fields.string("description")?.map(str::to_owned),
         parameters: fields.fields("parameters")?.map(|p| Value::Object(p.object().clone())),
+        parameters_field: fields.path("parameters"),
         strict: fields.boolean("strict")?.unwrap_or(false),
     })
 }

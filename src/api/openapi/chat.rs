@@ -113,6 +113,7 @@ fn create_request() -> Schema {
         refused("modalities", "`[\"text\"]`"),
         refused("audio", "null"),
         refused("web_search_options", "null"),
+        refused("include_reasoning", "`true`"),
     ]);
     fields.extend(ignored(IGNORED));
     request("A conversation to go on with, and how.", fields)

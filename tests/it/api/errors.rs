@@ -99,6 +99,7 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         (json!({ "guided_choice": ["a", 5] }), "guided_choice"),
         (json!({ "structured_outputs": { "regex": 5 } }), "structured_outputs.regex"),
         (json!({ "modalities": ["text", "audio"] }), "modalities"),
+        (json!({ "include_reasoning": false }), "include_reasoning"),
         (json!({ "audio": {} }), "audio"),
     ] {
         for stream in [false, true] {

@@ -19,6 +19,7 @@ mod machine;
 mod money;
 mod openapi;
 mod panics;
+mod parts;
 mod plain;
 mod reasoning;
 mod responses;
