@@ -1,6 +1,7 @@
 // Giving a user of an account the other role.
 import { html, useState } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
+import { me, recognise } from "../../lib/session.js";
 import { useAction } from "../../lib/load.js";
 import { Button, Dialog, Form, say } from "../../lib/parts.js";
 import { t } from "../../lib/words.js";
@@ -11,8 +12,10 @@ export function ChangeRole({ root, of: user, onClose, onChange }) {
   const change = useAction(async () => {
     await api(`${root}/${user.id}/role`, { method: "POST", body: { role } });
     say(t("common.saved"));
-    onChange();
     onClose();
+    // Whoever takes this right from himself leaves the page with it.
+    if (me.get().kind === "user" && me.get().id === user.id) await recognise();
+    else onChange();
   });
   return html`
     <${Dialog} title=${t("users.change_role")} onClose=${onClose}>
