@@ -70,11 +70,12 @@ export function duration(ms) {
   return t("common.minutes", { n: number(ms / 60_000) });
 }
 
-/** 1.5 GiB. */
+/** 1.5 GiB, the number before the unit in Arabic too. */
 export function bytes(n) {
   if (n === null || n === undefined) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
   for (; n >= 1024 && power < units.length - 1; power += 1) n /= 1024;
-  return `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  const text = `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  return language.get() === "ar" ? `\u2066${text}\u2069` : text;
 }

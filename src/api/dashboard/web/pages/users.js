@@ -11,7 +11,7 @@ import { Invited } from "./users/invited.js";
 import { ChangeRole } from "./users/change_role.js";
 import "../words/users.js";
 
-export default function Users() {
+export default function Users({ query }) {
   const who = me.use();
   const operator = isOperator(who);
   const root = operator ? "/api/v1/admin/users" : "/api/v1/users";
@@ -20,6 +20,8 @@ export default function Users() {
   const [open, setOpen] = useState(null);
   const [invited, setInvited] = useState(null);
   const close = () => setOpen(null);
+  // Operators come here from an account too.
+  const shown = ({ account }) => !query.account || account === query.account;
 
   const again = useAction(async (user) => {
     setInvited(await api(`${root}/${user.id}/invite`, { method: "POST" }));
@@ -37,8 +39,12 @@ export default function Users() {
   return html`
     <${Page}
       title=${t("pages.users")}
-      lead=${t(operator ? "users.lead_all" : "users.lead")}
-      actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => setOpen({ what: "new" })}>
+      lead=${query.account
+        ? t("users.lead_of", { account: query.account })
+        : t(operator ? "users.lead_all" : "users.lead")}
+      actions=${html`${query.account &&
+      html`<${Button} kind="quiet" href="#/users">${t("users.all")}<//>`}
+      <${Button} kind="primary" icon="plus" onClick=${() => setOpen({ what: "new" })}>
         ${t("users.invite")}
       <//>`}
     >
@@ -48,7 +54,7 @@ export default function Users() {
           ${({ data }) => html`<${Table}
             caption=${t("pages.users")}
             empty=${t("users.none")}
-            rows=${data}
+            rows=${data.filter(shown)}
             columns=${[
               {
                 title: t("users.name"),

@@ -52,7 +52,7 @@ define("accounts", {
   received: ["Received", "المستلم"],
   revoke: ["Revoke", "إلغاء"],
   revoke_lead: ["Requests with this key are refused from now on.", "ستُرفض الطلبات بهذا المفتاح من الآن."],
-  running: ["{n} of requests that run", "{n} لطلبات قيد التنفيذ"],
+  running: ["{n} more for requests that run", "و{n} لطلبات قيد التنفيذ"],
   scopes: ["May", "الصلاحيات"],
   scopes_all: ["everything the account may", "كل ما يُسمح به للحساب"],
   scopes_spend: ["spend credits and see usage", "استهلاك الرصيد وعرض الاستخدام"],

@@ -4,6 +4,7 @@ import { define } from "../lib/words.js";
 define("users", {
   account: ["Account", "الحساب"],
   again: ["Invite again", "دعوة مجددًا"],
+  all: ["All users", "كل المستخدمين"],
   change_role: ["Change role", "تغيير الدور"],
   choose: ["Choose an account", "اختر حسابًا"],
   disable: ["Disable", "تعطيل"],
@@ -28,6 +29,7 @@ define("users", {
     "People who sign in: of all accounts, and operators.",
     "من يسجّلون الدخول: مستخدمو الحسابات كافة والمشغّلون.",
   ],
+  lead_of: ["People who sign in to {account}.", "من يسجّلون الدخول إلى {account}."],
   make: ["Make the invitation", "إنشاء الدعوة"],
   may_member: [
     "Uses the models, and sees the balance and the usage.",

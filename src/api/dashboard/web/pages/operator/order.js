@@ -41,6 +41,7 @@ export function Order({ id }) {
 }
 
 function Facts({ order }) {
+  const theirs = order.provider_payment_id ?? order.provider_order_id;
   const facts = [
     ["account", html`<a href=${link(["accounts", order.account])}><bdi>${order.account}</bdi></a>`],
     ["credits", number(order.credits)],
@@ -48,7 +49,7 @@ function Facts({ order }) {
     ["refunded", money(order.refunded_kwd)],
     ["provider", t(`payments.provider_${order.provider}`)],
     ["reference", html`<code dir="ltr">${order.id}</code>`],
-    ["provider_reference", html`<code dir="ltr">${order.provider_payment_id ?? order.provider_order_id ?? "–"}</code>`],
+    ["provider_reference", html`<code dir="ltr">${theirs ?? "–"}</code>`],
     ["ordered", `${dateTime(order.created_at)} · ${order.actor}`],
     ["paid_at", order.paid_at ? dateTime(order.paid_at) : "–"],
     ["asked_at", order.checked_at ? dateTime(order.checked_at) : "–"],
@@ -77,7 +78,13 @@ function Acts({ order, path, reload }) {
     confirm: {
       lead: t("payments.confirm_lead", { amount: money(order.price_kwd), reference: order.id }),
       fields: [
-        { name: "amount_kwd", label: t("payments.arrived"), hint: t("payments.arrived_hint"), dir: "ltr", required: true },
+        {
+          name: "amount_kwd",
+          label: t("payments.arrived"),
+          hint: t("payments.arrived_hint"),
+          dir: "ltr",
+          required: true,
+        },
         { name: "reference", label: t("payments.bank"), hint: t("payments.bank_hint"), required: true },
       ],
       act: (values) => post("confirm", values),
@@ -111,6 +118,9 @@ function Acts({ order, path, reload }) {
     isPaid(order) && "refund",
     order.aside && "settle",
   ].filter(Boolean);
+  // Of a bank transfer only the operator knows.
+  const mayAsk = order.provider !== "manual";
+  if (offers.length === 0 && !mayAsk) return null;
   return html`
     <${Card} title=${t("payments.acts")}>
       ${order.aside && html`<div class="problem"><p dir="auto">${order.aside}</p></div>`}
@@ -125,7 +135,8 @@ function Acts({ order, path, reload }) {
             <//>
           `,
         )}
-        <${Button} icon="refresh" busy=${check.busy} onClick=${check.run}>${t("payments.check")}<//>
+        ${mayAsk &&
+        html`<${Button} icon="refresh" busy=${check.busy} onClick=${check.run}>${t("payments.check")}<//>`}
       </div>
       <${Problem} error=${check.error} />
       ${act &&

@@ -22,8 +22,17 @@ export function Refunds({ refunds, reload }) {
             html`<a href=${link(["payments", refund.topup])}><time>${dateTime(refund.created_at)}</time></a>`,
         },
         { title: t("payments.amount"), number: true, cell: (refund) => money(refund.amount_kwd) },
-        { title: t("payments.credits"), number: true, hideOnPhone: true, cell: (refund) => number(refund.credits) },
-        { title: t("payments.reason"), hideOnPhone: true, cell: (refund) => html`<bdi>${refund.reason}</bdi>` },
+        {
+          title: t("payments.credits"),
+          number: true,
+          hideOnPhone: true,
+          cell: (refund) => number(refund.credits),
+        },
+        {
+          title: t("payments.reason"),
+          hideOnPhone: true,
+          cell: (refund) => html`<bdi>${refund.reason}</bdi>`,
+        },
         {
           title: "",
           cell: (refund) => html`
