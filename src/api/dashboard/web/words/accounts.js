@@ -45,6 +45,7 @@ define("accounts", {
   no_keys: ["No keys.", "لا مفاتيح."],
   none: ["No accounts yet.", "لا حسابات بعد."],
   not_whole: ["Give a whole number of credits.", "أدخل عددًا صحيحًا من وحدات الرصيد."],
+  notice_on: ["Tell the team when its balance is low", "تنبيه الفريق عند انخفاض رصيده"],
   open: ["open", "مفتوح"],
   plan: ["Plan", "الخطة"],
   reason: ["Reason", "السبب"],

@@ -9,16 +9,16 @@ import { t } from "../../lib/words.js";
 /** What a first notice is proposed at. */
 const PROPOSED = "1000";
 
-/** `from`: how it is set now; `root`: where the account's notices are. */
-export const LowBalance = ({ from, root = "/api/v1/notices" }) => html`
+/** `from`: how it is set now; `root`: where the account's notices are; `who`: what ticks them on. */
+export const LowBalance = ({ from, root = "/api/v1/notices", who = t("billing.notice_on") }) => html`
   <${Card} title=${t("billing.notice")}>
     <${Loaded} from=${from}>
-      ${({ data }) => html`<${Settings} now=${data} root=${root} reload=${from.reload} />`}
+      ${({ data }) => html`<${Settings} now=${data} root=${root} who=${who} reload=${from.reload} />`}
     <//>
   <//>
 `;
 
-function Settings({ now, root, reload }) {
+function Settings({ now, root, who, reload }) {
   const [on, setOn] = useState(now.below !== null);
   const [below, setBelow] = useState(now.below === null ? PROPOSED : String(now.below));
   const [url, setUrl] = useState(now.url ?? "");
@@ -40,7 +40,7 @@ function Settings({ now, root, reload }) {
       error=${save.error}
       buttons=${html`<${Button} kind="primary" type="submit" busy=${save.busy}>${t("common.save")}<//>`}
     >
-      <${Check} label=${t("billing.notice_on")} checked=${on} onValue=${setOn} />
+      <${Check} label=${who} checked=${on} onValue=${setOn} />
       ${on &&
       html`
         <${Field}

@@ -37,7 +37,7 @@ export function Account({ name }) {
                 <${Figure}
                   label=${t("accounts.used")}
                   value=${number(account.total_usage)}
-                  note=${t("accounts.running", { n: number(account.open) })}
+                  note=${account.open > 0 && t("accounts.running", { n: number(account.open) })}
                 />
                 <${Figure} label=${t("accounts.received")} value=${number(account.total_credits)} />
                 <${Figure}
@@ -80,7 +80,7 @@ export function Account({ name }) {
 
 function Notices({ root }) {
   const from = useLoad((signal) => api(`${root}/low-balance`, { signal }), [root]);
-  return html`<${LowBalance} from=${from} root=${root} />`;
+  return html`<${LowBalance} from=${from} root=${root} who=${t("accounts.notice_on")} />`;
 }
 
 function Use({ name }) {

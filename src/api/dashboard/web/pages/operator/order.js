@@ -68,8 +68,12 @@ function Acts({ order, path, reload }) {
   // One wish, however often it is sent: a lost answer must not refund twice.
   const [key, setKey] = useState(newIdempotencyKey);
   const check = useAction(async () => {
-    await api(`${path}/check`, { method: "POST", body: {} });
-    await reload();
+    try {
+      await api(`${path}/check`, { method: "POST", body: {} });
+    } finally {
+      // A refusal may be the news: money that does not fit.
+      await reload();
+    }
     say(t("payments.asked"));
   });
   const post = (what, body) =>

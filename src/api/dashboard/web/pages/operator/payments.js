@@ -15,6 +15,8 @@ const STATES = ["created", "pending", "paid", "failed", "expired", "cancelled"];
 const PROVIDERS = ["manual", "tap", "myfatoorah"];
 const KINDS = { paid: "good", pending: "gold", created: "gold", failed: "bad", partially_refunded: "warn" };
 
+const NEEDS = { settlement: "bad", confirmation: "gold", payment: "" };
+
 /** An order's state, in words and colour. */
 export const State = ({ order }) =>
   html`<${Badge} kind=${KINDS[order.status]}>${t(`payments.state_${order.status}`)}<//>`;
@@ -65,9 +67,9 @@ function ToDo() {
               {
                 title: t("payments.needs"),
                 cell: ({ needs, problem }) => html`
-                  <${Badge} kind=${needs === "settlement" ? "bad" : needs === "confirmation" ? "gold" : ""}>
-                    ${t(`payments.needs_${needs}`)}
-                  <//>
+                  <span class="needs">
+                    <${Badge} kind=${NEEDS[needs]}>${t(`payments.needs_${needs}`)}<//>
+                  </span>
                   ${problem && html`<br /><small dir="auto">${problem}</small>`}
                 `,
               },
