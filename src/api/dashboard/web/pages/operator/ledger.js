@@ -73,7 +73,7 @@ function Proof({ data: { verify, chain, healthy } }) {
         />
         <${Figure} label=${t("operator.chain")} value=${number(chain.seq)} note=${t("operator.chain_note")} />
       </dl>
-      <h3 class="ledger-head">${t("operator.head_hash")}</h3>
+      <h3 class="sub-head">${t("operator.head_hash")}</h3>
       <${Code} text=${chain.hash} />
     <//>
   `;

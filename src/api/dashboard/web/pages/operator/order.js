@@ -11,6 +11,9 @@ import { State } from "./payments.js";
 
 const isPaid = ({ status }) => status === "paid" || status === "partially_refunded";
 
+/** Of a bank transfer only the operator knows. */
+const mayAsk = ({ provider }) => provider !== "manual";
+
 export function Order({ id }) {
   const path = `/api/v1/admin/topups/${encodeURIComponent(id)}`;
   const from = useLoad(async (signal) => {
@@ -52,8 +55,8 @@ function Facts({ order }) {
     ["provider_reference", html`<code dir="ltr">${theirs ?? "–"}</code>`],
     ["ordered", `${dateTime(order.created_at)} · ${order.actor}`],
     ["paid_at", order.paid_at ? dateTime(order.paid_at) : "–"],
-    ["asked_at", order.checked_at ? dateTime(order.checked_at) : "–"],
   ];
+  if (mayAsk(order)) facts.push(["asked_at", order.checked_at ? dateTime(order.checked_at) : "–"]);
   return html`
     <${Card} title=${t("payments.facts")} actions=${html`<${State} order=${order} />`}>
       <dl class="facts">
@@ -122,9 +125,7 @@ function Acts({ order, path, reload }) {
     isPaid(order) && "refund",
     order.aside && "settle",
   ].filter(Boolean);
-  // Of a bank transfer only the operator knows.
-  const mayAsk = order.provider !== "manual";
-  if (offers.length === 0 && !mayAsk) return null;
+  if (offers.length === 0 && !mayAsk(order)) return null;
   return html`
     <${Card} title=${t("payments.acts")}>
       ${order.aside && html`<div class="problem"><p dir="auto">${order.aside}</p></div>`}
@@ -139,7 +140,7 @@ function Acts({ order, path, reload }) {
             <//>
           `,
         )}
-        ${mayAsk &&
+        ${mayAsk(order) &&
         html`<${Button} icon="refresh" busy=${check.busy} onClick=${check.run}>${t("payments.check")}<//>`}
       </div>
       <${Problem} error=${check.error} />
