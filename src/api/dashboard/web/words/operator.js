@@ -86,7 +86,7 @@ define("operator", {
   verify_running: ["running", "قيد التحقق"],
   waiting: ["Waiting", "قيد الانتظار"],
   waiting_note: ["of {n} places", "السعة {n}"],
-  wal: ["and {n} of log", "و{n} للسجل"],
+  wal: ["and {n} of log", "وسجل بحجم {n}"],
   when: ["When", "الوقت"],
   writing: ["Writing", "الكتابة"],
 });

@@ -73,15 +73,24 @@ export default function Audit({ query }) {
               empty=${t("operator.no_entries")}
               rows=${[page, ...more].flatMap(({ data }) => data)}
               columns=${[
-                { title: t("operator.when"), cell: ({ at }) => html`<time>${dateTime(at)}</time>` },
-                { title: t("operator.actor"), cell: (entry) => html`<bdi>${entry.actor}</bdi>` },
+                {
+                  title: t("operator.when"),
+                  cell: ({ at }) => html`<span class="long-name"><time>${dateTime(at)}</time></span>`,
+                },
+                {
+                  title: t("operator.actor"),
+                  cell: (entry) => html`<span class="long-name"><bdi>${entry.actor}</bdi></span>`,
+                },
                 {
                   title: t("operator.action"),
+                  hideOnPhone: true,
                   cell: (entry) => html`<code dir="ltr">${entry.action}</code>`,
                 },
                 {
                   title: t("operator.detail"),
-                  cell: ({ detail }) => html`<span dir="auto">${detail}</span>`,
+                  cell: ({ action, detail }) => html`
+                    <code class="phone-only" dir="ltr">${action}</code> <span dir="auto">${detail}</span>
+                  `,
                 },
               ]}
             />

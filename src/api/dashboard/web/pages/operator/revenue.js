@@ -50,7 +50,12 @@ export default function Revenue() {
                     hideOnPhone: true,
                     cell: (row) => t(`payments.provider_${row.provider}`),
                   },
-                  { title: t("sales.orders"), number: true, cell: (row) => number(row.orders) },
+                  {
+                    title: t("sales.orders"),
+                    number: true,
+                    hideOnPhone: true,
+                    cell: (row) => number(row.orders),
+                  },
                   {
                     title: t("sales.credits"),
                     number: true,

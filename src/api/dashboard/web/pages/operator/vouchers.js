@@ -48,7 +48,10 @@ export default function Vouchers() {
               rowKey=${({ batch }) => batch}
               rows=${data}
               columns=${[
-                { title: t("sales.batch"), cell: ({ batch }) => html`<b><bdi>${batch}</bdi></b>` },
+                {
+                  title: t("sales.batch"),
+                  cell: ({ batch }) => html`<b class="long-name"><bdi>${batch}</bdi></b>`,
+                },
                 { title: t("sales.each"), number: true, cell: (batch) => number(batch.credits) },
                 {
                   title: t("sales.redeemed"),
