@@ -6,6 +6,7 @@ define("operator", {
   action: ["Action", "الإجراء"],
   action_hint: ["Such as grant, or account for all of account.*", "مثل grant، أو account لكل ما يبدأ بـ account.*"],
   actor: ["Who", "المنفّذ"],
+  actor_hint: ["The whole name, such as operator", "الاسم كاملًا، مثل operator"],
   audit_lead: ["Every change, with who made it. Entries are never altered.", "كل تغيير ومن أجراه. لا تُعدّل القيود أبدًا."],
   by_hand: ["By command line", "من سطر الأوامر"],
   by_hand_lead: [
@@ -68,7 +69,7 @@ define("operator", {
   rate: ["Tokens/s", "رمز/ث"],
   running: ["Running", "قيد التنفيذ"],
   size: ["Size on disk", "الحجم على القرص"],
-  speed: ["Tokens per second", "رمز في الثانية"],
+  speed: ["Tokens per second", "الرموز في الثانية"],
   speed_line: ["Tokens per second, last two minutes", "الرموز في الثانية خلال آخر دقيقتين"],
   state: ["State", "الحالة"],
   state_available: ["on disk", "على القرص"],
@@ -84,8 +85,8 @@ define("operator", {
   verify_ok: ["right", "سليمة"],
   verify_running: ["running", "قيد التحقق"],
   waiting: ["Waiting", "قيد الانتظار"],
-  waiting_note: ["of {n} places", "من {n} أماكن"],
-  wal: ["and {n} of log", "و{n} للسجل"],
+  waiting_note: ["of {n} places", "السعة {n}"],
+  wal: ["and {n} of log", "وسجل بحجم {n}"],
   when: ["When", "الوقت"],
   writing: ["Writing", "الكتابة"],
 });
