@@ -47,19 +47,19 @@ pub(super) async fn webhook(
 pub(super) async fn customer_returned(
     State(state): State<AppState>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Response {
     let topup = match find(&state, &id).await {
         Ok(topup) => checked(&state, topup).await,
         Err(error) => Err(error),
     };
+    let language = Language::of(&headers);
     let (status, page) = match &topup {
-        Ok(topup) => (StatusCode::OK, page_of(topup)),
-        Err(error @ ApiError::UnknownTopup) => {
-            (error.status(), page("Top-up", "There is no such order."))
-        }
+        Ok(topup) => (StatusCode::OK, page_of(topup, language)),
         Err(error) => {
-            let text = "How the order stands can not be told now. Reload this page in a minute.";
-            (error.status(), page("Top-up", text))
+            let words = if matches!(error, ApiError::UnknownTopup) { &UNKNOWN } else { &UNTOLD };
+            let (title, text) = words[language as usize];
+            (error.status(), page(language, title, text, "/#/billing"))
         }
     };
     // Nothing on this page comes from elsewhere, and it runs no script.
@@ -72,22 +72,67 @@ pub(super) async fn customer_returned(
         (header::CONTENT_SECURITY_POLICY, policy.as_str()),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::VARY, "accept-language"),
     ];
     (status, headers, Html(page)).into_response()
 }
 
-fn page_of(topup: &TopupInfo) -> String {
-    let bought = format!("{} credits for {} KWD", topup.credits, topup.fils);
-    let (title, what) = match topup.state {
-        TopupState::Paid => ("Paid", "Thank you. The credits are on your account."),
-        TopupState::Created | TopupState::Pending => {
-            ("Not decided yet", "Your bank has not answered. Reload this page in a minute.")
-        }
-        TopupState::Failed => ("Not paid", "The payment failed. Nothing was taken."),
-        TopupState::Cancelled => ("Cancelled", "The payment was cancelled. Nothing was taken."),
-        TopupState::Expired => ("Expired", "The order was not paid in time. Order again."),
+/// What the page is written in: as the dashboard, before anybody chooses.
+#[derive(Clone, Copy, Debug)]
+enum Language {
+    English = 0,
+    Arabic = 1,
+}
+
+impl Language {
+    /// The one that the browser asks for first, if it is one of these.
+    fn of(headers: &HeaderMap) -> Self {
+        let asked = headers.get(header::ACCEPT_LANGUAGE).and_then(|asked| asked.to_str().ok());
+        let first = asked.unwrap_or_default().split([',', ';', '-']).next().unwrap_or_default();
+        if first.trim().eq_ignore_ascii_case("ar") { Self::Arabic } else { Self::English }
+    }
+}
+
+/// A title and a text, in each language.
+type Words = [(&'static str, &'static str); 2];
+
+const UNKNOWN: Words = [("Top-up", "There is no such order."), ("الشحن", "لا يوجد طلب كهذا.")];
+
+const UNTOLD: Words = [
+    ("Top-up", "How the order stands can not be told now. Reload this page in a minute."),
+    ("الشحن", "تعذّرت معرفة حالة الطلب الآن. أعد تحميل هذه الصفحة بعد دقيقة."),
+];
+
+fn page_of(topup: &TopupInfo, language: Language) -> String {
+    let words: Words = match topup.state {
+        TopupState::Paid => [
+            ("Paid", "Thank you. The credits are on your account."),
+            ("تم الدفع", "شكرًا لك. أُضيف الرصيد إلى حسابك."),
+        ],
+        TopupState::Created | TopupState::Pending => [
+            ("Not decided yet", "Your bank has not answered. Reload this page in a minute."),
+            ("لم يُحسم بعد", "لم يردّ مصرفك بعد. أعد تحميل هذه الصفحة بعد دقيقة."),
+        ],
+        TopupState::Failed => [
+            ("Not paid", "The payment failed. Nothing was taken."),
+            ("لم يتم الدفع", "فشلت عملية الدفع. لم يُخصم أي مبلغ."),
+        ],
+        TopupState::Cancelled => [
+            ("Cancelled", "The payment was cancelled. Nothing was taken."),
+            ("أُلغي", "أُلغيت عملية الدفع. لم يُخصم أي مبلغ."),
+        ],
+        TopupState::Expired => [
+            ("Expired", "The order was not paid in time. Order again."),
+            ("انتهت المهلة", "لم يُدفع الطلب في موعده. اطلب مرة أخرى."),
+        ],
     };
-    page(title, &format!("{bought}. {what}"))
+    let (title, what) = words[language as usize];
+    let bought = match language {
+        Language::English => format!("{} credits for {} KWD", topup.credits, topup.fils),
+        Language::Arabic => format!("وحدات الرصيد: {}، المبلغ: {} د.ك", topup.credits, topup.fils),
+    };
+    let back = format!("/#/billing?order={}", topup.id);
+    page(language, title, &format!("{bought}. {what}"), &back)
 }
 
 /// In the page itself: it has to look right even where the dashboard's files do not come through.
@@ -106,12 +151,16 @@ a{display:inline-block;padding:.6rem 1.1rem;border-radius:8px;background:var(--d
 color:var(--on-deed);text-decoration:none;font-weight:600}\
 a:focus-visible{outline:3px solid var(--deed);outline-offset:3px}";
 
-/// Both are this file's own words and numbers: there is nothing in them to escape.
-fn page(title: &str, text: &str) -> String {
+/// All are this file's own words, numbers and ids: there is nothing in them to escape.
+fn page(language: Language, title: &str, text: &str, back: &str) -> String {
+    let (html, billing) = match language {
+        Language::English => ("<html lang=\"en\">", "Billing &amp; Plans"),
+        Language::Arabic => ("<html lang=\"ar\" dir=\"rtl\">", "الفواتير والباقات"),
+    };
     format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+        "<!doctype html>{html}<meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title} - Mizan</title>\
          <style>{STYLE}</style><main><h1>{title}</h1><p>{text}</p>\
-         <a href=\"/#/billing\">Billing &amp; Plans</a></main></html>"
+         <a href=\"{back}\">{billing}</a></main></html>"
     )
 }

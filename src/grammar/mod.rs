@@ -48,7 +48,7 @@ pub enum Grammar {
 }
 
 impl Grammar {
-    /// Whether what the caller wrote spells `mark` itself, as a pattern of text with its marks does.
+    /// Whether what the caller wrote spells `mark` itself, as a pattern with marks in it does.
     pub fn writes(&self, mark: &str) -> bool {
         match self {
             Self::Regex(text) | Self::Lark(text) => text.contains(mark),

@@ -137,6 +137,23 @@ test("the playground answers, and says what it cost", async () => {
   await closePage(page);
 });
 
+test("the chart of use turns from models to keys and back", async () => {
+  const page = await openPage(browser, server);
+  await server.call(key, "/v1/completions", {
+    method: "POST",
+    body: { model: MODEL, prompt: "One, two,", max_tokens: 4 },
+  });
+  await signInAsUser(page, server, "owner@team.example", PASSWORD);
+  const head = page.locator(".chart-table thead");
+  await page.locator(".chart-table summary").click();
+  await head.getByText(MODEL).waitFor();
+  await page.getByText("By key", { exact: true }).click();
+  await head.getByText(MODEL).waitFor({ state: "detached" });
+  await page.getByText("By model", { exact: true }).click();
+  await head.getByText(MODEL).waitFor();
+  await closePage(page);
+});
+
 test("an answer is stopped, and no more is charged", async () => {
   const page = await openPage(browser, server);
   await signInByKey(page, server, key, "#/playground");
@@ -182,5 +199,104 @@ test("whoever is signed out elsewhere is told, and comes back to the same page",
   await page.getByRole("textbox", { name: "Password" }).fill(PASSWORD);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Usage", level: 1 }).waitFor();
+  await closePage(page);
+});
+
+const OTHER = "other@elsewhere.example";
+
+/** Says something in the playground that nobody else may read. */
+async function saySecret(page) {
+  await page.getByLabel("Longest answer").fill("4");
+  await page.getByLabel("Message").fill("Our secret plan");
+  await page.getByLabel("Message").press("Enter");
+  await page.locator("[data-credits]").waitFor();
+  await page.getByRole("button", { name: "Send" }).waitFor();
+}
+
+/** Signs in where the page stands, and sees in the playground whether anything is left. */
+async function enterAndLook(page, name) {
+  await page.getByRole("textbox", { name: "Name" }).fill(name);
+  await page.getByRole("textbox", { name: "Password" }).fill(PASSWORD);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.locator("#navigation").getByText(name).waitFor();
+  await page.getByRole("link", { name: "Playground" }).click();
+  await page.getByLabel("Message").waitFor();
+  return page.getByText("Our secret plan").count();
+}
+
+test("who comes next to the same browser finds nothing of who was there before", async () => {
+  await server.newAccount("elsewhere", 10);
+  await server.newUser("elsewhere", OTHER);
+  const page = await openPage(browser, server);
+  await signInAsUser(page, server, "owner@team.example", PASSWORD, "#/playground");
+  await saySecret(page);
+  // A second page of the same browser goes with the first.
+  const second = await page.context_.newPage();
+  await second.goto(`${server.origin}/#/keys`);
+  await second.getByRole("heading", { name: "Keys", level: 1 }).waitFor();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await second.getByRole("button", { name: "Sign in" }).waitFor();
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+  assert.equal(new URL(page.url()).hash, "", "nor where that was");
+  assert.equal(await enterAndLook(page, OTHER), 0);
+  await second.locator("#navigation").getByText(OTHER).waitFor();
+
+  // A session that ended by itself leaves the page as it was, for the same one only.
+  await saySecret(page);
+  const look = async (name) => {
+    await page.context_.clearCookies();
+    await page.getByText("You were signed out. Please sign in again.").waitFor();
+    return enterAndLook(page, name);
+  };
+  assert.equal(await look(OTHER), 1);
+  assert.equal(await look("owner@team.example"), 0);
+  await closePage(page);
+});
+
+test("a sign-out that does not reach the server is told", async () => {
+  const page = await openPage(browser, server);
+  await signInByKey(page, server, key);
+  await page.route("**/api/v1/sessions/current", (route) => route.abort());
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.locator(".who").getByText("The server cannot be reached.").waitFor();
+  await page.unroute("**/api/v1/sessions/current");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+  // The call that failed is what is tested; the browser notes it.
+  page.faults.splice(0, page.faults.length, ...page.faults.filter((f) => !/ERR_FAILED/.test(f)));
+  await closePage(page);
+});
+
+test("an answer that breaks off on the way does not look whole", async () => {
+  const page = await openPage(browser, server);
+  await signInByKey(page, server, key, "#/playground");
+  const chunk = { choices: [{ index: 0, delta: { content: "Half an" }, finish_reason: null }] };
+  const half = { contentType: "text/event-stream", body: `data: ${JSON.stringify(chunk)}\n\n` };
+  await page.route("**/v1/chat/completions", (route) => route.fulfill(half));
+  await page.getByLabel("Message").fill("Say something.");
+  await page.getByLabel("Message").press("Enter");
+  await page.getByText("Half an").waitFor();
+  await page.getByRole("log").getByText("The server cannot be reached.").waitFor();
+
+  // A question that was refused is not sent again with the next one.
+  const refused = { status: 429, json: { error: { message: "Too many.", code: "rate_limit_exceeded" } } };
+  await page.unroute("**/v1/chat/completions");
+  await page.route("**/v1/chat/completions", (route) => route.fulfill(refused));
+  await page.getByLabel("Message").fill("Refused?");
+  await page.getByLabel("Message").press("Enter");
+  await page.getByText("Too many.").waitFor();
+  let sent;
+  await page.unroute("**/v1/chat/completions");
+  await page.route("**/v1/chat/completions", (route) => {
+    sent = route.request().postDataJSON().messages;
+    return route.fulfill(refused);
+  });
+  await page.getByLabel("Message").fill("And now?");
+  await page.getByLabel("Message").press("Enter");
+  await page.waitForFunction(() => document.querySelectorAll(".talk-log .problem").length === 3);
+  assert.deepEqual(sent.map(({ role, content }) => [role, content]), [
+    ["user", "Say something."], ["assistant", "Half an"], ["user", "And now?"],
+  ]);
+  page.faults.splice(0, page.faults.length, ...page.faults.filter((f) => !/status of 429/.test(f)));
   await closePage(page);
 });

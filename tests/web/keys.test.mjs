@@ -228,6 +228,8 @@ test("the documentation starts with what works on this server", async () => {
   const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]));
   assert(!kept.includes(secret), "the key is kept in the page's memory only");
   await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+  await page.getByRole("link", { name: "API documentation" }).click();
   await page.getByLabel("Search").waitFor();
   assert(!(await page.content()).includes(secret), "it goes with who was signed in");
   await closePage(page);

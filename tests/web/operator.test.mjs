@@ -1,5 +1,6 @@
 // What an operator does on its pages: accounts, payments, vouchers, models, the books.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { closePage, openBrowser, openPage, signInAsUser, signInByKey } from "./lib/browser.mjs";
 import { MODEL, OPERATORS_KEY, PASSWORD, Server } from "./lib/server.mjs";
@@ -106,8 +107,10 @@ test("vouchers are shown once, are redeemable, and the rest can be voided", asyn
   const codes = await page.locator(".voucher-sheet code").allInnerTexts();
   assert.equal(new Set(codes).size, 3);
   const download = page.waitForEvent("download");
-  await page.getByRole("link", { name: "Download CSV" }).click();
+  await page.getByRole("button", { name: "Download CSV" }).click();
   assert.equal((await download).suggestedFilename(), "vouchers-fair.csv");
+  const lines = (await readFile(await (await download).path(), "utf8")).split("\r\n");
+  assert.deepEqual(lines, ["code,credits,batch", ...codes.map((code) => `${code},70,"fair"`)]);
   // On paper: the vouchers and nothing else.
   await page.emulateMedia({ media: "print" });
   assert.equal(await page.getByRole("button", { name: "Print" }).isVisible(), false);
@@ -164,6 +167,14 @@ test("an operator who is a user has the same pages; a team's owner has none of t
   await closePage(page);
   await server.newUser("team", "owner@team.example");
   const other = await openPage(browser, server);
+  // The account's page leads to its users, and not to everybody's.
+  const third = await operator("#/accounts/team");
+  await third.locator("main").getByRole("link", { name: "Users" }).click();
+  await third.getByRole("cell", { name: "owner@team.example", exact: true }).waitFor();
+  assert.equal(await third.getByRole("cell", { name: "boss@place.example", exact: true }).count(), 0);
+  await third.getByRole("link", { name: "Show all" }).click();
+  await third.getByRole("cell", { name: "boss@place.example", exact: true }).waitFor();
+  await closePage(third);
   await signInAsUser(other, server, "owner@team.example", PASSWORD, "#/accounts");
   await other.getByRole("heading", { name: "Home", level: 1 }).waitFor();
   const status = await other.evaluate(async () => (await fetch("/api/v1/admin/accounts")).status);

@@ -100,7 +100,7 @@ fn policy() -> HeaderValue {
     let map = page.split_once(IMPORT_MAP).and_then(|(_, rest)| rest.split_once("</script>"));
     let map = map.map_or(String::new(), |(map, _)| format!(" {}", inline_hash(map)));
     let policy = format!(
-        "default-src 'none'; script-src 'self'{map}; style-src 'self'; img-src 'self' data:; \
+        "default-src 'none'; script-src 'self'{map}; style-src 'self'; img-src 'self'; \
          connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).expect("base64 between plain words")

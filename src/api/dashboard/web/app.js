@@ -1,8 +1,8 @@
 // The dashboard: finds out who is there, and shows the page that the address names.
-import { html, render, useEffect, useState } from "./lib/ui.js";
+import { html, render, useEffect, useErrorBoundary, useState } from "./lib/ui.js";
 import { signedOut } from "./lib/api.js";
 import { isOperator, me, may, recognise } from "./lib/session.js";
-import { language } from "./lib/words.js";
+import { language, t } from "./lib/words.js";
 import { Problem, Skeleton, Toasts } from "./lib/parts.js";
 import { useRoute } from "./lib/route.js";
 import { Shell } from "./shell.js";
@@ -47,12 +47,17 @@ function App() {
 /** A page's module comes when it is first shown; its default export is the page. */
 function Lazy({ load, props }) {
   const [state, setState] = useState({ load: null, Page: null, error: null });
-  const fetchPage = () =>
+  const [broken] = useErrorBoundary((error) => console.error(error));
+  useEffect(() => {
+    let left = false;
+    const show = (Page, error) => left || setState({ load, Page, error });
     load().then(
-      (module) => setState({ load, Page: module.default, error: null }),
-      () => setState({ load, Page: null, error: { status: 0 } }),
+      (module) => show(module.default, null),
+      () => show(null, { status: 0 }),
     );
-  useEffect(() => void fetchPage(), [load]);
+    return () => (left = true);
+  }, [load]);
+  if (broken) return html`<${Problem} error=${{ message: t("common.broken") }} retry=${() => location.reload()} />`;
   if (state.load !== load) return html`<${Skeleton} />`;
   if (state.error) return html`<${Problem} error=${state.error} retry=${() => location.reload()} />`;
   return html`<${state.Page} ...${props} />`;

@@ -1,9 +1,9 @@
 // What stands around every page: the navigation, the balance, language, theme, and the way out.
 import { html, useEffect, useRef, useState } from "./lib/ui.js";
 import { Icon } from "./lib/icons.js";
-import { Button } from "./lib/parts.js";
+import { Button, Problem } from "./lib/parts.js";
 import { credits, isOperator, may, me, readCredits, signOut } from "./lib/session.js";
-import { useLoad } from "./lib/load.js";
+import { useAction, useLoad } from "./lib/load.js";
 import { number } from "./lib/format.js";
 import { language, setLanguage, t } from "./lib/words.js";
 import { theme, toggleTheme } from "./lib/theme.js";
@@ -103,6 +103,7 @@ function BalanceChip() {
 function Who({ who, operator }) {
   const lang = language.use();
   const look = theme.use();
+  const leave = useAction(signOut);
   const role = operator ? "operator" : who.kind === "key" ? "key" : who.role;
   return html`
     <div class="who">
@@ -129,8 +130,9 @@ function Who({ who, operator }) {
           label=${t(look === "dark" ? "common.light" : "common.dark")}
           onClick=${toggleTheme}
         />
-        <${Button} kind="quiet" icon="out" label=${t("common.sign_out")} onClick=${signOut} />
+        <${Button} kind="quiet" icon="out" label=${t("common.sign_out")} busy=${leave.busy} onClick=${leave.run} />
       </div>
+      <${Problem} error=${leave.error} />
     </div>
   `;
 }

@@ -95,7 +95,7 @@ async fn the_policy_names_the_one_script_that_stands_in_the_page() {
         text(&headers, "content-security-policy"),
         format!(
             "default-src 'none'; script-src 'self' 'sha256-{hash}'; style-src 'self'; \
-             img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+             img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
              frame-ancestors 'none'"
         )
     );
@@ -178,6 +178,9 @@ async fn no_answer_is_taken_for_something_else() {
     for line in ["GET /health", "GET /v1/models", "GET /nothing", "GET /openapi.json", "PUT /"] {
         let answer = server.send(request(line, &[], None)).await;
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{line}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{line}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{line}: {policy}");
     }
 }
 
@@ -194,4 +197,16 @@ async fn the_page_after_paying_runs_nothing_and_looks_as_its_policy_allows() {
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     assert!(answer.text.contains("href=\"/#/billing\""));
     assert!(!answer.text.contains("<script") && !answer.text.contains(" style="));
+
+    for (asked, lang) in [("ar-KW,ar;q=0.9,en;q=0.8", "ar"), ("en,ar;q=0.5", "en"), ("arn", "en")] {
+        let headers = [("accept-language", asked)];
+        let answer = server.send(request("GET /topups/x/return", &headers, None)).await;
+        assert!(
+            answer.text.contains(&format!("<html lang=\"{lang}\"")),
+            "{asked}: {}",
+            answer.text
+        );
+        assert_eq!(answer.text.contains("dir=\"rtl\""), lang == "ar", "{asked}");
+        assert_eq!(answer.header("vary"), Some("accept-language"));
+    }
 }

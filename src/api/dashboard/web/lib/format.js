@@ -1,8 +1,9 @@
 // Figures, money and times as people read them. Arabic keeps Latin digits: they are those of the
-// API, the receipts and the bank.
-import { language, t } from "./words.js";
+// API, the receipts and the bank. Times are Kuwait's, as the days of the books are, wherever one looks.
+import { isolated, language, t } from "./words.js";
 
 const locale = () => (language.get() === "ar" ? "ar-KW-u-nu-latn" : "en-GB");
+const KUWAIT = "Asia/Kuwait";
 const cache = new Map();
 
 function cached(kind, options) {
@@ -43,10 +44,11 @@ export const credits = (n) => t("common.credits", { count: n, n: number(n) });
 
 /** A day and a time of Unix seconds. */
 export const dateTime = (secs) =>
-  cached(Intl.DateTimeFormat, { dateStyle: "medium", timeStyle: "short" }).format(secs * 1000);
+  cached(Intl.DateTimeFormat, { dateStyle: "medium", timeStyle: "short", timeZone: KUWAIT }).format(secs * 1000);
 
 /** A day of Unix seconds. */
-export const date = (secs) => cached(Intl.DateTimeFormat, { dateStyle: "medium" }).format(secs * 1000);
+export const date = (secs) =>
+  cached(Intl.DateTimeFormat, { dateStyle: "medium", timeZone: KUWAIT }).format(secs * 1000);
 
 /** "3 Nov" of "2026-11-03". */
 export const day = (text) =>
@@ -76,5 +78,6 @@ export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
   for (; n >= 1024 && power < units.length - 1; power += 1) n /= 1024;
-  return `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  const text = `${decimal(n, power > 2 ? 2 : 0)} ${units[power]}`;
+  return language.get() === "ar" ? isolated(text) : text;
 }

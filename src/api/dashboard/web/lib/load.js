@@ -4,13 +4,15 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 /**
  * `{ data, error, loading, reload }` of what `load(signal)` gives. Reads again when `inputs` change
  * and, with `every` (milliseconds), while somebody is looking at the page. What was read stays on
- * show while it is read again; answers that come too late are dropped.
+ * show while it is read again, but not under other inputs that could not be read; answers that come
+ * too late are dropped.
  */
 export function useLoad(load, inputs = [], { every } = {}) {
   const [state, setState] = useState({ data: undefined, error: null, loading: true });
   const latest = useRef(load);
   latest.current = load;
   const running = useRef(null);
+  const fits = useRef(false); // Whether what is on show was read for the present inputs.
 
   const reload = useCallback(async () => {
     running.current?.abort();
@@ -18,14 +20,17 @@ export function useLoad(load, inputs = [], { every } = {}) {
     running.current = controller;
     try {
       const data = await latest.current(controller.signal);
-      if (running.current === controller) setState({ data, error: null, loading: false });
+      if (running.current !== controller) return;
+      fits.current = true;
+      setState({ data, error: null, loading: false });
     } catch (error) {
       if (error.name === "AbortError" || running.current !== controller) return;
-      setState((old) => ({ ...old, error, loading: false }));
+      setState((old) => ({ data: fits.current ? old.data : undefined, error, loading: false }));
     }
   }, []);
 
   useEffect(() => {
+    fits.current = false;
     setState((old) => ({ ...old, loading: true }));
     reload();
     return () => {

@@ -287,9 +287,10 @@ export function Copy({ text, label = t("common.copy"), kind = "" }) {
   `;
 }
 
-/** Pages that came over plain HTTP from another machine have no clipboard API. */
+/** Pages that came over plain HTTP from another machine have no clipboard API; others may not use it. */
 async function writeClipboard(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const isWritten = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  if (isWritten) return;
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "for-readers";

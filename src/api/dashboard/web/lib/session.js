@@ -1,4 +1,5 @@
-// Who is signed in, and the balance that every page shows.
+// Who is signed in, and the balance that every page shows. One browser may serve several people: what
+// one of them left in memory (a conversation, drafts, keys of unanswered orders) goes before the next.
 import { api, signedOut } from "./api.js";
 import { store } from "./store.js";
 
@@ -8,10 +9,16 @@ export const me = store(undefined);
 /** `{ balance, total_credits, total_usage }`, or `null` before it is read. */
 export const credits = store(null);
 
+/** Whose everything in this page's memory is: who is signed in, or was until the session ended. */
+let owner = null;
+
+/** The other pages of this browser, which have the same cookie. */
+const others = new BroadcastChannel("mizan.people");
+
 /** Asks who the cookie stands for. */
 export async function recognise() {
   try {
-    enter((await api("/api/v1/me")).data);
+    await enter((await api("/api/v1/me")).data);
   } catch (error) {
     if (error.status !== 401 && error.status !== 403) throw error;
     me.set(null);
@@ -21,7 +28,9 @@ export async function recognise() {
 
 /** Signs in with `{ name, password }` or `{ key }`. */
 export async function signIn(credentials) {
-  enter((await api("/api/v1/sessions/cookie", { method: "POST", body: credentials })).data);
+  const { data } = await api("/api/v1/sessions/cookie", { method: "POST", body: credentials });
+  others.postMessage("in");
+  await enter(data);
   signedOut.set(false);
 }
 
@@ -29,13 +38,36 @@ export async function signOut() {
   await api("/api/v1/sessions/current", { method: "DELETE" }).catch((error) => {
     if (error.status !== 401) throw error;
   });
-  enter(null);
+  others.postMessage("out");
+  await beginAnew();
 }
 
-function enter(who) {
+async function enter(who) {
+  if (owner && !isSame(who, owner)) await beginAnew();
+  owner = who;
   credits.set(null);
   me.set(who);
 }
+
+const isSame = (a, b) => ["kind", "id", "account"].every((name) => a[name] === b[name]);
+
+/** Loads the document again, at the first page, and so forgets all. Whoever waits for it waits on. */
+function beginAnew() {
+  me.set(null); // A browser may keep the page as it looks now, to go back to.
+  location.replace("/");
+  return new Promise(() => {});
+}
+
+/** Somebody may have come or gone while this page was not the one that was used. */
+async function lookAgain() {
+  if (!owner) return recognise();
+  const { data } = await api("/api/v1/me").catch((error) => ({ data: error.status === 401 ? null : owner }));
+  if (!data || !isSame(data, owner)) await beginAnew();
+  else if (!me.get()) await recognise();
+}
+
+others.onmessage = () => lookAgain().catch(() => {}); // The next call tells what is wrong.
+addEventListener("pageshow", (event) => event.persisted && lookAgain().catch(() => {}));
 
 export const isOperator = (who) => who?.role === "operator" || who?.kind === "operator";
 

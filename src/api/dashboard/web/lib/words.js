@@ -24,9 +24,13 @@ export function setLanguage(next) {
   language.set(next);
 }
 
+/** A text whose direction is its own: between Unicode's FIRST STRONG ISOLATE and POP. */
+export const isolated = (text) => `\u2068${text}\u2069`;
+
 /**
  * The words called `name`, with `{x}` replaced by `values.x`. A pair may be followed by plural forms:
  * `{ one, two, few, many, other }` for each language, chosen by `values.count` (CLDR's rules).
+ * In Arabic each value is isolated, so that a name or an id in Latin letters turns nothing around it.
  */
 export function t(name, values = {}) {
   const index = language.get() === "ar" ? 1 : 0;
@@ -36,7 +40,10 @@ export function t(name, values = {}) {
     const form = new Intl.PluralRules(language.get()).select(values.count);
     text = text[form] ?? text.other;
   }
-  return text.replace(/\{(\w+)\}/g, (whole, key) => (key in values ? values[key] : whole));
+  return text.replace(/\{(\w+)\}/g, (whole, key) => {
+    if (!(key in values)) return whole;
+    return index === 1 ? isolated(values[key]) : values[key];
+  });
 }
 
 /** All words, for the test that nothing is missing. */

@@ -18,17 +18,22 @@ const RATE_DAYS = 7;
 const EVERY = 5_000;
 
 export default function Home() {
+  if (!may("usage")) return html`<${Page} title=${t("pages.home")} lead=${t("home.no_scope")} />`;
+  return html`<${Overview} />`;
+}
+
+function Overview() {
   const [by, setBy] = useState("model");
   const days = lastDays(CHART_DAYS);
   const usage = useLoad(
-    (signal) =>
-      api(withQuery("/api/v1/usage", { from: days[0], group_by: `day,${by}` }), { signal }),
+    async (signal) => {
+      const query = { from: days[0], group_by: `day,${by}` };
+      return { ...(await api(withQuery("/api/v1/usage", query), { signal })), by };
+    },
     [by, days[0]],
     { every: EVERY },
   );
   const requests = useLoad((signal) => api("/api/v1/generations?limit=8", { signal }), [], { every: EVERY });
-  if (!may("usage")) return html`<${Page} title=${t("pages.home")} lead=${t("home.no_scope")} />`;
-
   return html`
     <${Page} title=${t("pages.home")}>
       <div class="stack">
@@ -48,7 +53,7 @@ export default function Home() {
               <${DayChart}
                 title=${t("home.chart")}
                 days=${days}
-                groups=${stacked(data.data, days, by)}
+                groups=${stacked(data.data, days, data.by)}
                 unit=${credits}
               />
             `}

@@ -94,7 +94,7 @@ function Talk({ said }) {
         <textarea
           ref=${box}
           rows="3"
-          dir="auto"
+          dir=${text ? "auto" : undefined}
           aria-label=${t("playground.message")}
           placeholder=${t("playground.placeholder")}
           value=${text}
@@ -119,7 +119,7 @@ function AsCode({ onClose }) {
   const [language, setLanguage] = useState("curl");
   const [streamed, setStreamed] = useState(false);
   settings.use();
-  const said = messages.get().filter((message) => message.role !== "assistant" || message.content);
+  const said = [...messages.get()];
   // The request that was answered last, or an example of one.
   while (said.at(-1)?.role === "assistant") said.pop();
   const body = bodyOf(said.length > 0 ? said : [{ role: "user", content: t("playground.example") }]);

@@ -11,13 +11,14 @@ import { Invited } from "./users/invited.js";
 import { ChangeRole } from "./users/change_role.js";
 import "../words/users.js";
 
-export default function Users() {
+export default function Users({ query }) {
   const who = me.use();
   const operator = isOperator(who);
   const root = operator ? "/api/v1/admin/users" : "/api/v1/users";
   const users = useLoad((signal) => api(root, { signal }), [root]);
   // The open dialog: `{ what, user }`, of "new", "role" and "disable".
   const [open, setOpen] = useState(null);
+  const account = operator ? query.account : undefined;
   const [invited, setInvited] = useState(null);
   const close = () => setOpen(null);
 
@@ -32,23 +33,27 @@ export default function Users() {
     return user;
   });
   const shared = { root, onClose: close, onChange: users.reload };
+  const isShown = (user) => !account || user.account === account;
   const isSelf = (user) => who.kind === "user" && user.id === who.id;
 
   return html`
     <${Page}
       title=${t("pages.users")}
       lead=${t(operator ? "users.lead_all" : "users.lead")}
-      actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => setOpen({ what: "new" })}>
-        ${t("users.invite")}
-      <//>`}
+      actions=${html`
+        ${account && html`<${Button} href="#/users">${t("users.show_all")}<//>`}
+        <${Button} kind="primary" icon="plus" onClick=${() => setOpen({ what: "new" })}>
+          ${t("users.invite")}
+        <//>
+      `}
     >
       <${Problem} error=${again.error} />
-      <${Card}>
+      <${Card} title=${account && t("users.of_account", { account })}>
         <${Loaded} from=${users}>
           ${({ data }) => html`<${Table}
             caption=${t("pages.users")}
             empty=${t("users.none")}
-            rows=${data}
+            rows=${data.filter(isShown)}
             columns=${[
               {
                 title: t("users.name"),
@@ -76,8 +81,9 @@ export default function Users() {
         <//>
       <//>
       ${open?.what === "new" &&
-      html`<${NewUser} ...${shared} operator=${operator} onInvited=${setInvited} />`}
-      ${open?.what === "role" && html`<${ChangeRole} ...${shared} of=${open.user} />`}
+      html`<${NewUser} ...${shared} operator=${operator} of=${account} onInvited=${setInvited} />`}
+      ${open?.what === "role" &&
+      html`<${ChangeRole} ...${shared} of=${open.user} isSelf=${isSelf(open.user)} />`}
       ${open?.what === "disable" &&
       html`<${Confirm}
         title=${t("users.disable_title")}

@@ -5,6 +5,10 @@ define("common", {
   actions: ["Actions", "إجراءات"],
   as_table: ["Show as a table", "عرض كجدول"],
   balance: ["Balance", "الرصيد"],
+  broken: [
+    "This page made a mistake and stopped. Nothing that was sent is lost.",
+    "حدث خطأ في هذه الصفحة فتوقفت. لم يُفقد أي شيء مما أُرسل.",
+  ],
   cancel: ["Cancel", "إلغاء"],
   close: ["Close", "إغلاق"],
   copied: ["Copied", "تم النسخ"],

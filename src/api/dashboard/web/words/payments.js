@@ -24,6 +24,7 @@ define("payments", {
   facts: ["The order", "الطلب"],
   history: ["What happened", "ما حدث"],
   look: ["Look", "عرض"],
+  most: ["Only the latest {n} are shown. Choose an account or a state.", "تُعرض أحدث {n} فقط. اختر حسابًا أو حالة."],
   needs: ["Needs", "يحتاج إلى"],
   needs_confirmation: ["your confirmation", "تأكيدك"],
   needs_payment: ["the customer's payment", "دفع العميل"],

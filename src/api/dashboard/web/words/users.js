@@ -47,11 +47,13 @@ define("users", {
     "لتسجيل الدخول، كعنوان بريد إلكتروني، ومن دون مسافات.",
   ],
   none: ["No users yet. Invite somebody.", "لا مستخدمين بعد. ادعُ أحدًا."],
+  of_account: ["Users of {account}", "مستخدمو {account}"],
   once: [
     "The link is shown only now, and works once. Whoever has it can set the password.",
     "يظهر الرابط الآن فقط ويعمل مرة واحدة. يستطيع من يملكه تعيين كلمة المرور.",
   ],
   role: ["Role", "الدور"],
+  show_all: ["Show all", "عرض الكل"],
   since: ["Since", "منذ"],
   state: ["State", "الحالة"],
   until: ["It works until {time}.", "يعمل حتى {time}."],

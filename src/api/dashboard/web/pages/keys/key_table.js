@@ -34,7 +34,9 @@ export const KeyTable = ({ caption, rows, used, onRevoke }) => html`
       {
         title: t("keys.end"),
         hideOnPhone: true,
-        cell: ({ expires_at: end }) => (end ? html`<time title=${dateTime(end)}>${date(end)}</time>` : "–"),
+        // Its last day: most end with a day, which is when the next one begins.
+        cell: ({ expires_at: end }) =>
+          end ? html`<time title=${dateTime(end)}>${date(end - 1)}</time>` : "–",
       },
       onRevoke && {
         title: "",

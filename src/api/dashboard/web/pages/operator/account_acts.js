@@ -7,8 +7,8 @@ import { Ask } from "./ask.js";
 
 /** Whole credits of a field, or the words that say what is wrong. */
 function whole(text, name) {
-  const value = Number(text.replace(/[,\s]/g, ""));
-  if (text.trim() !== "" && Number.isSafeInteger(value)) return value;
+  const digits = text.replace(/[,\s]/g, "");
+  if (/^[+-]?\d{1,15}$/.test(digits)) return Number(digits);
   throw new ApiError(400, { message: t("accounts.not_whole"), param: name });
 }
 

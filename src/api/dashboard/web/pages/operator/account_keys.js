@@ -70,8 +70,12 @@ export function AccountKeys({ account, path, reload }) {
           },
         ]}
         act=${async (body) => {
-          setMade(await api(`${path}/keys`, { method: "POST", body }));
-          reload();
+          try {
+            setMade(await api(`${path}/keys`, { method: "POST", body }));
+          } finally {
+            // Even without an answer it may have been made, and then stands in the list to be revoked.
+            reload();
+          }
         }}
         onClose=${() => setCreating(false)}
       />`}

@@ -15,19 +15,15 @@ const read = (query, before, signal) =>
 
 export default function Audit({ query }) {
   const { actor = "", action = "" } = query;
-  const [more, setMore] = useState([]);
-  const from = useLoad(
-    async (signal) => {
-      const page = await read({ actor, action }, undefined, signal);
-      setMore([]);
-      return page;
-    },
-    [actor, action],
-  );
+  const which = JSON.stringify([actor, action]);
+  const from = useLoad((signal) => read({ actor, action }, undefined, signal), [which]);
+  // Pages behind the first: those of another question do not belong to this one.
+  const [behind, setBehind] = useState({ which, pages: [] });
+  const more = behind.which === which ? behind.pages : [];
   const last = more.at(-1) ?? from.data;
   const further = useAction(async () => {
     const page = await read({ actor, action }, last.next);
-    setMore([...more, page]);
+    setBehind({ which, pages: [...more, page] });
   });
   const set = (change) => go(link(["audit"], { actor, action, ...change }), { replace: true });
 

@@ -11,6 +11,8 @@ import { Refunds } from "./refunds.js";
 import "../../words/payments.js";
 
 const EVERY = 5_000;
+/** The API lists no more than the latest so many. */
+const MOST = 500;
 const STATES = ["created", "pending", "paid", "failed", "expired", "cancelled"];
 const PROVIDERS = ["manual", "tap", "myfatoorah"];
 const KINDS = { paid: "good", pending: "gold", created: "gold", failed: "bad", partially_refunded: "warn" };
@@ -136,6 +138,7 @@ function Orders({ query }) {
               },
             ]}
           />
+          ${data.length >= MOST && html`<p class="hint">${t("payments.most", { n: number(MOST) })}</p>`}
         `}
       <//>
     <//>

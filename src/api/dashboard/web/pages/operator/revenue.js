@@ -5,7 +5,7 @@ import { useLoad } from "../../lib/load.js";
 import { Card, Figure, Loaded, Page, Table } from "../../lib/parts.js";
 import { DayChart } from "../../lib/chart.js";
 import { lastDays, stacked } from "../../lib/days.js";
-import { decimal, fils, kwdOf, money, number } from "../../lib/format.js";
+import { fils, kwdOf, money, number } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
 import "../../words/sales.js";
 
@@ -32,7 +32,7 @@ export default function Revenue() {
                 days=${days}
                 groups=${stacked(data, days, "pack", (row) => fils(row.paid_kwd))}
                 unit=${(n) => money(kwdOf(n))}
-                tick=${(n) => decimal(n / 1_000, 3)}
+                tick=${kwdOf}
               />
             <//>
             <${Card} title=${t("sales.lines")}>

@@ -4,6 +4,7 @@ import { api } from "../../lib/api.js";
 import { useAction, useLoad } from "../../lib/load.js";
 import { Badge, Button, Card, Confirm, Copy, Loaded, Page, Table } from "../../lib/parts.js";
 import { credits, date, number } from "../../lib/format.js";
+import { save } from "../../lib/save.js";
 import { t } from "../../lib/words.js";
 import { Ask } from "./ask.js";
 import "../../words/sales.js";
@@ -107,8 +108,7 @@ function Sheet({ batch, onClose }) {
         <${Button} kind="primary" icon="print" onClick=${() => print()}>${t("sales.print")}<//>
         <${Button}
           icon="down"
-          href=${`data:text/csv;charset=utf-8,${encodeURIComponent(csv(batch))}`}
-          download=${`vouchers-${batch.batch.replace(/[^\w-]+/g, "-")}.csv`}
+          onClick=${() => save(csv(batch), `vouchers-${batch.batch.replace(/[^\w-]+/g, "-")}.csv`, "text/csv")}
         >
           ${t("common.download_csv")}
         <//>

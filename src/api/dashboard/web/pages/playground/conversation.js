@@ -21,13 +21,18 @@ export const messages = store([]);
 /** The AbortController of the answer that is being written, or `null`. */
 export const running = store(null);
 
+/** What of `said` a model is told: no question that failed, as models want questions and answers in turn. */
+const told = (said) =>
+  said.filter((message, n) => {
+    const answer = message.role === "user" ? said[n + 1] : message;
+    return !answer || answer.content;
+  });
+
 /** The body of the request that answers `said`, as it is sent and as it is shown as code. */
 export function bodyOf(said) {
   const { model, system, ...chosen } = settings.get();
   const own = system.trim() ? [{ role: "system", content: system }] : [];
-  const turns = said
-    .filter((message) => !message.error || message.content)
-    .map(({ role, content }) => ({ role, content }));
+  const turns = told(said).map(({ role, content }) => ({ role, content }));
   const set = Object.entries(chosen).filter(([, value]) => value !== null && value !== "");
   return { model, messages: [...own, ...turns], ...Object.fromEntries(set) };
 }
@@ -96,6 +101,8 @@ async function stream(body, signal, began, tell) {
       figures: figures(reply.figures, chunk, choice, { began, first, now }),
     }));
   }
+  // Cut off on the way: what is missing is not the model's doing.
+  throw new ApiError(0, { message: "", code: "unreachable" });
 }
 
 /** What is known of an answer's cost and speed so far. */

@@ -2,6 +2,7 @@
 import { html } from "../../lib/ui.js";
 import { Badge, Button, Copy, Problem } from "../../lib/parts.js";
 import { credits, decimal, duration, number } from "../../lib/format.js";
+import { may } from "../../lib/session.js";
 import { t } from "../../lib/words.js";
 
 export function Message({ message, writing, onAgain }) {
@@ -16,7 +17,11 @@ export function Message({ message, writing, onAgain }) {
       </details>`}
       <${Text} text=${content} writing=${writing} />
       <${Problem} error=${error} />
-      ${figures?.exhausted && html`<p class="hint">${t("playground.exhausted")} <a href="#/billing">${t("pages.billing")}</a></p>`}
+      ${(figures?.exhausted || error?.status === 402) &&
+      html`<p class="hint">
+        ${figures?.exhausted && t("playground.exhausted")}
+        ${may("billing") && html` <a href="#/billing">${t("pages.billing")}</a>`}
+      </p>`}
       ${role === "assistant" &&
       html`<footer class="message-foot">
         <${Figures} figures=${figures} />

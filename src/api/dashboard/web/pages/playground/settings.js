@@ -4,6 +4,7 @@ import { Card, Field } from "../../lib/parts.js";
 import { credits, number } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
 import { settings } from "./conversation.js";
+import "../../words/pricing.js";
 
 const set = (change) => settings.set({ ...settings.get(), ...change });
 
@@ -38,7 +39,7 @@ export function Settings({ models }) {
         value=${model.id}
         onValue=${(id) => set({ model: id })}
         hint=${t("playground.price", {
-          tier: model.tier,
+          tier: t(`pricing.${model.tier}`),
           cost: credits(model.credit_multiplier),
           context: model.context_length ? number(model.context_length) : "–",
         })}

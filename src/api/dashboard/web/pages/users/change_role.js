@@ -1,18 +1,21 @@
 // Giving a user of an account the other role.
 import { html, useState } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
+import { recognise } from "../../lib/session.js";
 import { useAction } from "../../lib/load.js";
 import { Button, Dialog, Form, say } from "../../lib/parts.js";
 import { t } from "../../lib/words.js";
 import { ACCOUNT_ROLES, Roles } from "./roles.js";
 
-export function ChangeRole({ root, of: user, onClose, onChange }) {
+export function ChangeRole({ root, of: user, isSelf, onClose, onChange }) {
   const [role, setRole] = useState(user.role);
   const change = useAction(async () => {
     await api(`${root}/${user.id}/role`, { method: "POST", body: { role } });
     say(t("common.saved"));
-    onChange();
     onClose();
+    // Whoever gave away what this page is for sees it no longer.
+    if (isSelf) await recognise();
+    else onChange();
   });
   return html`
     <${Dialog} title=${t("users.change_role")} onClose=${onClose}>

@@ -6,10 +6,11 @@ import { Button, Dialog, Field, Form, Problem } from "../../lib/parts.js";
 import { t } from "../../lib/words.js";
 import { ACCOUNT_ROLES, Roles } from "./roles.js";
 
-export function NewUser({ root, operator, onClose, onChange, onInvited }) {
+/** `of`: the account that is proposed. */
+export function NewUser({ root, operator, of, onClose, onChange, onInvited }) {
   const [name, setName] = useState("");
   const [role, setRole] = useState(ACCOUNT_ROLES[0]);
-  const [account, setAccount] = useState("");
+  const [account, setAccount] = useState(of ?? "");
   const accounts = useLoad((signal) => (operator ? api("/api/v1/admin/accounts", { signal }) : null));
   const open = (accounts.data?.data ?? []).filter((known) => !known.closed_at);
   const needsAccount = operator && role !== "operator";
