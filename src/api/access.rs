@@ -14,15 +14,16 @@
 //! Never knows: what routes do. Whose rows they show is for their queries, which name the account.
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, request::Parts};
+use axum::http::{HeaderValue, Method, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
-use super::auth::{Principal, credentials};
+use super::auth::{Principal, Shown};
+use super::authenticate::{authenticate, shown};
+use super::dashboard::playground_key;
 use super::error::ApiError;
-use super::operator::{Operator, ThroughControlSocket};
-use crate::ledger::{SESSION_PREFIX, Scope, Scopes};
+use crate::ledger::{Scope, Scopes};
 
 /// What a caller has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +33,14 @@ pub enum Access {
     Public,
     /// Whoever is known: any valid key, any user who signed in, the operator.
     Known,
-    /// Somebody who signed in, whatever the role.
+    /// Somebody who signed in: a user, or a browser that keeps a cookie, whatever it stands for.
     SignedIn,
     /// Any valid key of an account, and any of its users.
     Account,
     /// Any valid key of an account: the route tells of the key itself.
     Key,
-    /// A key that has this scope, or a user whose role has it. Credits are spent with keys only, so
-    /// users never have `inference` here.
+    /// A key that has this scope, or a user whose role has it. Credits are spent with keys only:
+    /// for `inference` a user has to be signed in by cookie, and spends through a key of its own.
     Scope(Scope),
     /// The operator: by key, through the control socket, or as a user of that role.
     Operator,
@@ -74,6 +75,10 @@ pub const ROUTES: &[Route] = &[
     get("/health", PUBLIC),
     get("/ready", PUBLIC),
     get("/metrics", PUBLIC),
+    // The dashboard's pages, which hold nothing of anybody.
+    get("/", PUBLIC),
+    get("/docs", PUBLIC),
+    get("/assets/{*path}", PUBLIC),
     // What there is to call.
     get("/openapi.json", PUBLIC),
     // What receipts are checked with: no secret, and also needed by those without an account.
@@ -109,11 +114,13 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/models/{*id}", ACCOUNT),
     // Coming in, and who one is.
     post("/api/v1/sessions", PUBLIC),
+    post("/api/v1/sessions/cookie", PUBLIC),
     delete("/api/v1/sessions/current", SIGNED_IN),
     post("/api/v1/invitations/accept", PUBLIC),
     get("/api/v1/me", KNOWN),
-    // A key may always know about itself.
+    // A key may always know about itself, and whoever acts for an account what it may do.
     get("/api/v1/key", KEY),
+    get("/api/v1/plan", ACCOUNT),
     // What the account has and used.
     get("/api/v1/credits", USAGE),
     get("/api/v1/usage", USAGE),
@@ -160,9 +167,16 @@ pub const ROUTES: &[Route] = &[
     post("/api/v1/admin/topups/{id}/check", OPERATOR),
     post("/api/v1/admin/topups/{id}/confirm", OPERATOR),
     post("/api/v1/admin/topups/{id}/refunds", OPERATOR),
+    post("/api/v1/admin/topups/{id}/settle", OPERATOR),
+    get("/api/v1/admin/reconciliation", OPERATOR),
     get("/api/v1/admin/refunds", OPERATOR),
     post("/api/v1/admin/refunds/{id}/settle", OPERATOR),
     get("/api/v1/admin/revenue", OPERATOR),
+    get("/api/v1/admin/models", OPERATOR),
+    post("/api/v1/admin/models/load", OPERATOR),
+    post("/api/v1/admin/models/unload", OPERATOR),
+    get("/api/v1/admin/ledger", OPERATOR),
+    post("/api/v1/admin/ledger/verify", OPERATOR),
     get("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers", OPERATOR),
     post("/api/v1/admin/vouchers/{batch}/void", OPERATOR),
@@ -199,8 +213,8 @@ const fn delete(path: &'static str, access: Access) -> Route {
     Route { method: Method::DELETE, path, access }
 }
 
-/// Lets a request through to its route if the table allows that, with its [`Principal`] and the
-/// [`Access`] that it was given among the request's extensions.
+/// Lets a request through to its route if the table allows that, with its [`Principal`], what it
+/// showed, and the [`Access`] that it was given among the request's extensions.
 pub(super) async fn authorize(
     State(state): State<AppState>,
     request: Request,
@@ -212,17 +226,41 @@ pub(super) async fn authorize(
         return ApiError::ClosedRoute.into_response();
     };
     parts.extensions.insert(access);
-    if access != Access::Public {
-        let principal = match authenticate(&state, &parts, access).await {
-            Ok(principal) => principal,
-            Err(error) => return error.into_response(),
-        };
-        if let Err(error) = permit(access, &principal) {
-            return error.into_response();
-        }
-        parts.extensions.insert(principal);
+    if access == Access::Public {
+        return next.run(Request::from_parts(parts, body)).await;
     }
-    next.run(Request::from_parts(parts, body)).await
+    let shown = shown(&parts, access);
+    let mut response = match admit(&state, &parts, access, &shown).await {
+        Ok(principal) => {
+            parts.extensions.insert(principal);
+            parts.extensions.insert(shown.clone());
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
+    };
+    if matches!(shown, Shown::Cookie(_)) {
+        // A browser, and what is between, would give it to whoever signs in there next.
+        let no_store = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    }
+    response
+}
+
+/// Who calls, if the route lets it in. A user in the playground is its key there.
+async fn admit(
+    state: &AppState,
+    parts: &Parts,
+    access: Access,
+    shown: &Shown,
+) -> Result<Principal, ApiError> {
+    let principal = authenticate(state, parts, shown).await?;
+    permit(access, &principal, matches!(shown, Shown::Cookie(_)))?;
+    match principal {
+        Principal::User { account, session } if access == INFERENCE => {
+            playground_key(state, account, &session.user).await.map(Principal::Key)
+        }
+        other => Ok(other),
+    }
 }
 
 /// The row of the route that matched.
@@ -234,42 +272,15 @@ fn access_of(parts: &Parts) -> Option<Access> {
     row.map(|route| route.access)
 }
 
-/// Who calls. Looked up for every request, so that a key that was revoked is refused at once.
-async fn authenticate(
-    state: &AppState,
-    parts: &Parts,
-    access: Access,
-) -> Result<Principal, ApiError> {
-    // Elsewhere, who holds the socket acts for the account whose key it shows.
-    if access == Access::Operator && parts.extensions.get::<ThroughControlSocket>().is_some() {
-        return Ok(Principal::Operator(Operator::unnamed("operator on this machine")));
-    }
-    let secret = credentials(&parts.headers).ok_or(ApiError::MissingKey)?.to_owned();
-    if state.operator_key.as_ref().is_some_and(|key| key.matches(&secret)) {
-        return Ok(Principal::Operator(Operator::unnamed("operator")));
-    }
-    if secret.starts_with(SESSION_PREFIX) {
-        let session = state.read_ledger(move |ledger| ledger.find_session(&secret)).await?;
-        let session = session.ok_or(ApiError::InvalidKey)?;
-        return Ok(match session.user.account {
-            Some(account) => Principal::User { account, session },
-            None => Principal::Operator(Operator::signed_in(session)),
-        });
-    }
-    let key = state.read_ledger(move |ledger| ledger.find_key(&secret)).await?;
-    match key {
-        Some(key) if !key.revoked && !key.expired => Ok(Principal::Key(key)),
-        Some(_) | None => Err(ApiError::InvalidKey),
-    }
-}
-
 /// Whether `access` lets this principal in.
-fn permit(access: Access, principal: &Principal) -> Result<(), ApiError> {
+fn permit(access: Access, principal: &Principal, by_cookie: bool) -> Result<(), ApiError> {
     use Principal::{Key, Operator, User};
     match (access, principal) {
         (Access::Public | Access::Known, _) => Ok(()),
         (Access::SignedIn, User { .. }) => Ok(()),
         (Access::SignedIn, Operator(operator)) if operator.session.is_some() => Ok(()),
+        // A browser that keeps a cookie has signed in, whatever with.
+        (Access::SignedIn, Key(_) | Operator(_)) if by_cookie => Ok(()),
         (Access::SignedIn, Key(_) | Operator(_)) => Err(ApiError::NeedsSession),
         (Access::Operator, Operator(_)) => Ok(()),
         (Access::Operator, Key(_) | User { .. }) => Err(ApiError::NotOperator),
@@ -277,7 +288,8 @@ fn permit(access: Access, principal: &Principal) -> Result<(), ApiError> {
             Err(ApiError::NotAnAccount)
         }
         (Access::Account, Key(_) | User { .. }) | (Access::Key, Key(_)) => Ok(()),
-        (Access::Key | Access::Scope(Scope::Inference), User { .. }) => Err(ApiError::NeedsKey),
+        (Access::Key, User { .. }) => Err(ApiError::NeedsKey),
+        (Access::Scope(Scope::Inference), User { .. }) if !by_cookie => Err(ApiError::NeedsKey),
         (Access::Scope(scope), Key(key)) => has(scope, key.scopes),
         (Access::Scope(scope), User { session, .. }) => {
             has(scope, Scopes::of_role(session.user.role))
@@ -297,7 +309,8 @@ mod tests {
     use axum::{Extension, Router};
     use tower::ServiceExt;
 
-    use super::super::{middleware, operator::OperatorKey};
+    use super::super::middleware;
+    use super::super::operator::{OperatorKey, ThroughControlSocket};
     use super::*;
     use crate::catalog::Catalog;
     use crate::config::{Config, ServeFlags, StoreFlags};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::auth::{AccountCaller, Caller};
-use super::delivery::Finish;
+use super::delivery::End;
 use super::error::ApiError;
 use super::sessions::words;
 use super::url::Path;
@@ -112,8 +112,8 @@ pub(super) fn status(state: MeterState) -> &'static str {
 /// The wire's words where there are some, one for each choice that ended differently; other ends,
 /// such as `disconnect`, are told as they are.
 pub(super) fn finish_reason(stored: &str) -> String {
-    match Finish::read(stored, 1) {
-        Some(finishes) => finishes.iter().map(|finish| finish.wire()).collect::<Vec<_>>().join(","),
+    match End::read(stored, 1) {
+        Some(ends) => ends.iter().map(|end| end.finish.wire()).collect::<Vec<_>>().join(","),
         None => stored.to_owned(),
     }
 }

@@ -1,9 +1,9 @@
-//! Who is calling, once `access` has let it in, and where its credentials are.
+//! Who is calling, once `access` has let it in, and where its credentials are in the headers.
 //! Promises: an extractor gives what the table of `access` let in, and asks for nothing more.
 //! Never knows: what the caller may spend; the ledger decides that when a meter opens.
 
 use axum::extract::FromRequestParts;
-use axum::http::{HeaderMap, HeaderName, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::AppState;
 use super::error::ApiError;
@@ -88,19 +88,23 @@ impl FromRequestParts<AppState> for AccountCaller {
     }
 }
 
-/// Somebody who signed in: a user of an account, or an operator.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SignedIn;
+/// What a caller showed. It holds secrets, and so has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    Nothing,
+    /// Nothing either, but it could open the control socket.
+    Socket,
+    /// A key's or a session's secret, in a header.
+    Secret(String),
+    /// What a browser was given when it signed in: a session's secret, or a ticket.
+    Cookie(String),
+}
 
-impl FromRequestParts<AppState> for SignedIn {
+impl FromRequestParts<AppState> for Shown {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        match parts.extensions.get() {
-            Some(Principal::User { .. }) => Ok(Self),
-            Some(Principal::Operator(operator)) if operator.session.is_some() => Ok(Self),
-            Some(Principal::Key(_) | Principal::Operator(_)) | None => Err(wrong_row(parts)),
-        }
+        parts.extensions.get().cloned().ok_or_else(|| wrong_row(parts))
     }
 }
 
@@ -139,6 +143,16 @@ pub(super) fn credentials(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
+/// Whether a header for a key is there, however empty. Then no cookie counts.
+pub(super) fn shows_credentials(headers: &HeaderMap) -> bool {
+    let is_a_proxys = |value: &HeaderValue| {
+        let scheme = value.to_str().ok().and_then(|value| value.split_once(' '));
+        scheme.is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("bearer"))
+    };
+    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
+    headers.contains_key(API_KEY) || authorizations.any(|value| !is_a_proxys(value))
+}
+
 /// The credentials of a `Bearer` header, whose scheme is case-insensitive (RFC 9110, 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -166,6 +180,19 @@ mod tests {
         check(&[("authorization", "Bearer ")], None);
         check(&[("authorization", "Bearer")], None);
         check(&[("authorization", "Basic mz-1")], None);
+    }
+
+    #[test]
+    fn a_header_for_a_key_counts_however_empty() {
+        let shows = |headers: &[(HeaderName, &'static str)]| {
+            let value = |value: &&'static str| HeaderValue::from_static(value);
+            shows_credentials(&headers.iter().map(|(n, v)| (n.clone(), value(v))).collect())
+        };
+        let with = |value| shows(&[(header::AUTHORIZATION, value)]);
+        assert!(with("Bearer mz-1") && with("bearer ") && with("Bearer") && with("mz-1"));
+        assert!(with("") && shows(&[(API_KEY, "")]));
+        assert!(!shows(&[]) && !with("Basic cHJveHk="));
+        assert!(shows(&[(header::AUTHORIZATION, "Basic cHJveHk="), (API_KEY, "x")]));
     }
 
     #[test]

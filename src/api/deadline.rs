@@ -17,22 +17,25 @@ pub(super) struct Deadline {
     timer: Pin<Box<Sleep>>,
     /// When the whole answer has to be there.
     end: Instant,
+    max_wait: Duration,
     has_begun: bool,
 }
 
 /// Which bound has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
-    /// There is no token yet.
-    FirstToken,
+    /// There is no token yet, after this time.
+    FirstToken(Duration),
     /// There is part of an answer.
     Answer,
 }
 
 impl Deadline {
     pub(super) fn new(config: &Config) -> Self {
-        let end = Instant::now() + config.request_timeout.unwrap_or(NEVER);
-        Self { timer: Box::pin(sleep(config.first_token_timeout)), end, has_begun: false }
+        let whole = config.request_timeout.unwrap_or(NEVER);
+        let max_wait = whole.min(config.first_token_timeout);
+        let end = Instant::now() + whole;
+        Self { timer: Box::pin(sleep(max_wait)), end, max_wait, has_begun: false }
     }
 
     /// The first token is there.
@@ -45,6 +48,6 @@ impl Deadline {
     /// Returns when a bound has passed. Cancel safe.
     pub(super) async fn passed(&mut self) -> Late {
         self.timer.as_mut().await;
-        if self.has_begun { Late::Answer } else { Late::FirstToken }
+        if self.has_begun { Late::Answer } else { Late::FirstToken(self.max_wait) }
     }
 }

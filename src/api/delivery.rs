@@ -81,6 +81,14 @@ pub(super) enum Finish {
     Deadline,
 }
 
+/// The end of a choice, as far as an answer that is given again needs to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) finish: Finish,
+    /// Which of the request's stop strings it was, from 0; 0 where it was none.
+    pub(super) stop: usize,
+}
+
 impl Finish {
     const ALL: [Self; 7] = [
         Self::EndOfTurn,
@@ -126,16 +134,39 @@ impl Finish {
             Self::Deadline => 'd',
         }
     }
+}
+
+impl From<Finish> for End {
+    fn from(finish: Finish) -> Self {
+        Self { finish, stop: 0 }
+    }
+}
+
+/// The ledger's letters for the stop strings that one of many choices may end by.
+const STOP_LETTERS: [char; 4] = ['t', 'u', 'v', 'w'];
+
+impl End {
+    fn word(self) -> String {
+        match self.stop {
+            0 => self.finish.word().to_owned(),
+            stop => format!("{}:{stop}", self.finish.word()),
+        }
+    }
+
+    fn letter(self) -> char {
+        match self.finish {
+            Finish::StopString => STOP_LETTERS[self.stop.min(STOP_LETTERS.len() - 1)],
+            finish => finish.letter(),
+        }
+    }
 
     /// How the ledger stores the ends of an answer's choices: as one word if they ended alike,
     /// else as `mixed:` and a letter for each.
-    pub(super) fn store(finishes: &[Self]) -> String {
-        match finishes {
-            [first, rest @ ..] if rest.iter().all(|finish| finish == first) => {
-                first.word().to_owned()
-            }
+    pub(super) fn store(ends: &[Self]) -> String {
+        match ends {
+            [first, rest @ ..] if rest.iter().all(|end| end == first) => first.word(),
             _ => {
-                let letters: String = finishes.iter().map(|finish| finish.letter()).collect();
+                let letters: String = ends.iter().map(|end| end.letter()).collect();
                 format!("{MIXED}{letters}")
             }
         }
@@ -144,11 +175,17 @@ impl Finish {
     /// Reads what `store` wrote of `num_choices` choices. `None`: the answer was cut short, by a
     /// disconnect or a failure, which other words say.
     pub(super) fn read(stored: &str, num_choices: usize) -> Option<Vec<Self>> {
-        let find = |is: &dyn Fn(&Self) -> bool| Self::ALL.into_iter().find(is);
+        let find = |is: &dyn Fn(&Finish) -> bool| Finish::ALL.into_iter().find(is);
         let Some(letters) = stored.strip_prefix(MIXED) else {
-            return Some(vec![find(&|finish| finish.word() == stored)?; num_choices]);
+            let (word, stop) = stored.split_once(':').unwrap_or((stored, "0"));
+            let finish = find(&|finish| finish.word() == word)?;
+            return Some(vec![Self { finish, stop: stop.parse().ok()? }; num_choices]);
         };
-        letters.chars().map(|letter| find(&|finish| finish.letter() == letter)).collect()
+        let end = |letter: char| match STOP_LETTERS.iter().position(|known| *known == letter) {
+            Some(stop) => Some(Self { finish: Finish::StopString, stop }),
+            None => find(&|finish| finish.letter() == letter).map(Self::from),
+        };
+        letters.chars().map(end).collect()
     }
 }
 
@@ -317,20 +354,26 @@ impl Release {
 mod tests {
     use super::*;
 
-    fn check_stored(finishes: &[Finish], stored: &str) {
-        assert_eq!(Finish::store(finishes), stored);
-        assert_eq!(Finish::read(stored, finishes.len()).as_deref(), Some(finishes), "{stored}");
+    fn check_stored(ends: &[End], stored: &str) {
+        assert_eq!(End::store(ends), stored);
+        assert_eq!(End::read(stored, ends.len()).as_deref(), Some(ends), "{stored}");
     }
 
     #[test]
-    fn stored_finishes_are_read_again() {
+    fn stored_ends_are_read_again() {
         use Finish::*;
         for finish in Finish::ALL {
-            check_stored(&[finish], finish.word());
+            check_stored(&[finish.into()], finish.word());
         }
-        check_stored(&[Length; 3], "length");
-        check_stored(&[EndOfTurn, StopString, ToolCalls, Length, OutOfCredits], "mixed:stflc");
-        assert_eq!(Finish::read("disconnect", 1), None);
+        let stopped = |stop| End { finish: StopString, stop };
+        check_stored(&[Length.into(); 3], "length");
+        let mixed = [EndOfTurn, StopString, ToolCalls, Length, OutOfCredits, Deadline];
+        check_stored(&mixed.map(End::from), "mixed:stflcd");
+        check_stored(&[stopped(63)], "stop_string:63");
+        check_stored(&[stopped(2); 2], "stop_string:2");
+        check_stored(&[stopped(0), stopped(3), stopped(1), EndOfTurn.into()], "mixed:twus");
+        assert_eq!(End::read("disconnect", 1), None);
+        assert_eq!(End::read("stop_string:x", 1), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,7 +120,8 @@ impl<F: Frames> Stream for EventStream<F> {
                 Poll::Pending if this.is_silent(context) => this.frames.keep_alive(&mut frames),
                 Poll::Pending => return Poll::Pending,
             }
-            if let Some(keep_alive) = &mut this.keep_alive {
+            // Tokens that are the syntax of a part are read here and break no silence.
+            if let Some(keep_alive) = this.keep_alive.as_mut().filter(|_| !frames.is_empty()) {
                 keep_alive.restart();
             }
         }
@@ -176,5 +177,40 @@ impl<F: Frames> EventStream<F> {
             }
         }
         self.has_ended = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::super::delivery::Outlet;
+    use super::*;
+
+    /// Writes nothing of what is delivered, as if all tokens were syntax.
+    struct Silent;
+
+    impl Frames for Silent {
+        fn release(&mut self, _: Vec<Release>, _: &mut String) {}
+        fn end(&mut self, _: &Summary, _: &mut String) {}
+        fn fail(&mut self, _: &ApiError, _: &mut String) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deliveries_without_a_frame_are_silence() {
+        let (outlet, deliveries) = Outlet::new(Duration::from_secs(60));
+        tokio::spawn(async move {
+            while outlet.send(Delivery::Released(Vec::new())).await.is_ok() {
+                sleep(Duration::from_secs(4)).await;
+            }
+        });
+        let response = event_stream(deliveries, Some(Duration::from_secs(10)), Silent);
+        let mut body = response.into_body().into_data_stream();
+        let begun = Instant::now();
+        for pings in 1..=2 {
+            let frame = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
+            assert_eq!(frame.and_then(Result::ok).as_deref(), Some(": ping\n\n".as_bytes()));
+            assert_eq!(begun.elapsed().as_secs(), 10 * pings);
+        }
     }
 }

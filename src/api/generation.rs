@@ -17,7 +17,7 @@ use super::auth::Caller;
 use super::choice::{Choice, Fault, next_event, take_ready};
 use super::deadline::{Deadline, Late};
 use super::delivery::{
-    Admitted, Deliveries, Delivery, Finish, Gone, Outlet, Receipt, Summary, Usage,
+    Admitted, Deliveries, Delivery, End, Finish, Gone, Outlet, Receipt, Summary, Usage,
 };
 use super::error::ApiError;
 use super::lifecycle::Running;
@@ -25,7 +25,6 @@ use super::limits::{Admission, RateLimit};
 use super::observe::Observer;
 use super::replay;
 use super::unsettled::Unsettled;
-use crate::config::Config;
 use crate::engine::{Constraint, SamplingParams, SequenceRequest};
 use crate::ledger::{CloseError, MeterId, MeterRequest, OpenError};
 use crate::metering::{Meter, Price};
@@ -117,7 +116,6 @@ async fn run(
                 unsettled,
                 reasoning_tokens: 0,
                 deadline,
-                config: state.config.clone(),
             };
             return generation.run().await;
         }
@@ -237,6 +235,13 @@ impl GenerationRequest {
         AnswerStream::new(self.model.tokenizer.clone(), self.stop.clone(), &self.answers)
     }
 
+    /// The end of a choice, in which `stop` was found.
+    fn end(&self, finish: Finish, stop: &Option<String>) -> End {
+        let found = stop.as_ref().filter(|_| finish == Finish::StopString);
+        let place = found.and_then(|found| self.stop.iter().position(|stop| stop == found));
+        End { finish, stop: place.unwrap_or(0) }
+    }
+
     pub(super) fn num_choices(&self) -> usize {
         self.prompts.len() * self.choices_per_prompt
     }
@@ -314,7 +319,6 @@ struct Generation {
     /// Output tokens so far that are reasoning.
     reasoning_tokens: u32,
     deadline: Deadline,
-    config: Arc<Config>,
 }
 
 impl Generation {
@@ -340,7 +344,7 @@ impl Generation {
                 biased;
                 () = self.outlet.gone() => return Err(Outcome::CallerGone),
                 () = self.running.stopping() => return Err(Outcome::Stopped),
-                late = self.deadline.passed() => return Err(self.late(late)),
+                late = self.deadline.passed() => return Err(Self::late(late)),
                 event = next_event(&mut self.choices) => event,
             };
             let taken = self.choices[index].take(event);
@@ -351,12 +355,9 @@ impl Generation {
         Ok(())
     }
 
-    fn late(&self, late: Late) -> Outcome {
+    fn late(late: Late) -> Outcome {
         match late {
-            Late::FirstToken => {
-                let max_secs = self.config.first_token_timeout.as_secs();
-                Outcome::Failed(ApiError::TooBusy { max_secs })
-            }
+            Late::FirstToken(max) => Outcome::Failed(ApiError::TooBusy { max_secs: max.as_secs() }),
             Late::Answer => Outcome::Cut(Finish::Deadline),
         }
     }
@@ -451,7 +452,9 @@ impl Generation {
         let Self { request, mut choices, meter, outlet, running, observer, unsettled, .. } = self;
         let reasoning_tokens = self.reasoning_tokens;
         let finishes: Vec<Finish> = choices.iter_mut().map(|choice| choice.conclude(cut)).collect();
-        let stop_strings = choices.iter().map(Choice::stop_string).collect();
+        let stop_strings: Vec<_> = choices.iter().map(Choice::stop_string).collect();
+        let ends = finishes.iter().zip(&stop_strings);
+        let ends: Vec<End> = ends.map(|(finish, stop)| request.end(*finish, stop)).collect();
         // A prompt that several choices continue counts once, so does what was cached of it.
         let first_choices = choices.iter().step_by(request.choices_per_prompt);
         let cached_tokens = first_choices.map(|choice| choice.cached_tokens).sum();
@@ -461,7 +464,7 @@ impl Generation {
         // has taken a plain one it may be reversed, and is given to nobody else.
         let _held = (!request.streamed).then(|| unsettled.hold(meter.id()));
         let (completion_tokens, credits_exhausted) = (meter.tokens(), meter.exhausted());
-        let reason = Finish::store(&finishes);
+        let reason = End::store(&ends);
         let Some(closed) = settled(meter.close(&reason).await) else {
             let _ = outlet.send(Delivery::Failed(ApiError::LedgerUnavailable)).await;
             return;

@@ -93,7 +93,13 @@ async fn with_request_id(State(state): State<AppState>, request: Request, next: 
         id = id.to_str().unwrap_or_default(),
         "answered"
     );
-    response.headers_mut().insert(REQUEST_ID, id);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    // No answer is ever another kind of thing than it says: not a script, not a page.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // And nothing that is no page of ours runs or is framed, should a browser show it as one.
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
     response
 }
 

@@ -12,9 +12,11 @@
 
 mod access;
 mod account;
+mod address;
 mod admin;
 mod anthropic;
 mod auth;
+mod authenticate;
 mod billing;
 mod body;
 mod books_metrics;
@@ -23,9 +25,11 @@ mod choice;
 mod connections;
 mod conversation;
 mod csv;
+mod dashboard;
 mod deadline;
 mod delivery;
 mod error;
+mod etag;
 mod event_stream;
 mod export;
 mod fields;
@@ -43,10 +47,13 @@ mod openapi;
 mod operations;
 mod operator;
 mod passwords;
+mod plan;
 mod receipts;
 mod replay;
 mod request_log;
 mod responses;
+#[cfg(test)]
+mod sample_parts;
 mod sampling;
 mod sessions;
 mod sign_ins;
@@ -68,6 +75,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 
 pub use access::{Access, ROUTES, Route};
+pub use address::local_address;
 pub use error::ApiError;
 pub use limits::{PromptLimit, RateLimit};
 pub use operator::OperatorKey;
@@ -98,6 +106,7 @@ pub fn router(state: AppState) -> Router {
         .route("/models/{*id}", get(models::get_with_price))
         .route("/credits", get(account::credits))
         .route("/key", get(account::key))
+        .route("/plan", get(plan::own))
         .route("/usage", get(usage::own))
         .route("/notices", get(notices::list_own))
         .route("/notices/low-balance", get(notices::own).put(notices::set_own))
@@ -110,6 +119,7 @@ pub fn router(state: AppState) -> Router {
         .route("/vouchers/redeem", post(billing::redeem))
         .route("/payments/{provider}/webhook", post(callbacks::webhook))
         .route("/sessions", post(sessions::create))
+        .route("/sessions/cookie", post(dashboard::sign_in))
         .route("/sessions/current", delete(sessions::end))
         .route("/invitations/accept", post(sessions::accept_invitation))
         .route("/me", get(sessions::me))
@@ -126,6 +136,9 @@ pub fn router(state: AppState) -> Router {
         .route("/tokenize", post(native::tokenize))
         .route("/detokenize", post(native::detokenize))
         .route("/apply-template", post(native::apply_template))
+        .route("/", get(dashboard::index))
+        .route("/docs", get(dashboard::index))
+        .route("/assets/{*path}", get(dashboard::file))
         .route("/openapi.json", get(openapi::document))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::AppState;
-use super::delivery::{Admitted, Delivery, Finish, Outlet, Receipt, Release, Summary, Usage};
+use super::delivery::{Admitted, Delivery, End, Finish, Outlet, Receipt, Release, Summary, Usage};
 use super::error::ApiError;
 use super::generation::{GenerationRequest, price};
 use crate::ledger::{GenerationRecord, MeterId, MeterState};
@@ -57,7 +57,7 @@ async fn stored(
         // The ids are another model's, which the file behind this name was then.
         return Err(ApiError::IdempotencyExpired);
     }
-    let finishes = finishes(&record, request.num_choices());
+    let ends = ends(&record, request.num_choices());
     let admitted = Admitted {
         id: record.id.to_string(),
         created: record.opened_ms / 1000,
@@ -65,20 +65,14 @@ async fn stored(
         replayed: true,
     };
     let token_ids = record.token_ids.ok_or(ApiError::IdempotencyExpired)?;
-    let mut releases = Vec::new();
-    // Which of several it was is not stored: it was not released.
-    let only = request.stop.first().filter(|_| request.stop.len() == 1);
-    let ended_by = |finish: &Finish| only.filter(|_| *finish == Finish::StopString).cloned();
-    let mut stop_strings: Vec<Option<String>> = finishes.iter().map(ended_by).collect();
-    for (choice, ids) in token_ids {
+    let release = |(choice, ids): (u32, Vec<u32>)| {
         let choice = choice as usize;
-        let finish = finishes.get(choice).copied().unwrap_or(Finish::Length);
-        let (release, stop_string) = release(request, choice, &ids, finish);
-        releases.push(release);
-        if let (Some(found), Some(place)) = (stop_string, stop_strings.get_mut(choice)) {
-            *place = Some(found);
-        }
-    }
+        let end = ends.get(choice).copied().unwrap_or(Finish::Length.into());
+        release(request, choice, &ids, end)
+    };
+    let releases: Vec<Release> = token_ids.into_iter().map(release).collect();
+    let finishes: Vec<Finish> = ends.iter().map(|end| end.finish).collect();
+    let stop_strings = ends.iter().map(|end| stop_string(request, *end).cloned()).collect();
     let usage = Usage {
         prompt_tokens: record.input_tokens as usize,
         cached_tokens: 0,
@@ -97,40 +91,36 @@ async fn stored(
     ])
 }
 
-/// Why each choice ended. An answer that was cut short (a disconnect, a failure) is given as far
+/// How each choice ended. An answer that was cut short (a disconnect, a failure) is given as far
 /// as it went, which `length` says.
-fn finishes(record: &GenerationRecord, num_choices: usize) -> Vec<Finish> {
+fn ends(record: &GenerationRecord, num_choices: usize) -> Vec<End> {
     let stored = record.finish_reason.as_deref().unwrap_or_default();
-    let mut finishes = Finish::read(stored, num_choices).unwrap_or_default();
-    finishes.resize(num_choices, Finish::Length);
-    finishes
+    let mut ends = End::read(stored, num_choices).unwrap_or_default();
+    ends.resize(num_choices, Finish::Length.into());
+    ends
 }
 
-/// The parts that stored ids released when they were new, in one release, and the stop string that
-/// one of them completes.
-fn release(
-    request: &GenerationRequest,
-    choice: usize,
-    ids: &[u32],
-    finish: Finish,
-) -> (Release, Option<String>) {
+/// The stop string that ended a choice.
+fn stop_string(request: &GenerationRequest, end: End) -> Option<&String> {
+    request.stop.get(end.stop).filter(|_| end.finish == Finish::StopString)
+}
+
+/// The parts that stored ids released when they were new, in one release.
+fn release(request: &GenerationRequest, choice: usize, ids: &[u32], end: End) -> Release {
     let mut stream = request.answer_stream();
     let mut pieces = Vec::new();
     for id in ids {
         stream.push(*id, &mut pieces);
     }
-    match finish {
-        Finish::EndOfTurn | Finish::ToolCalls | Finish::Length => stream.finish(&mut pieces),
-        // What is held back as text is the beginning of that string.
-        Finish::StopString => stream.finish_stopped(&mut pieces),
-        // What follows was not sent.
-        Finish::OutOfCredits | Finish::MaxCredits | Finish::Deadline => {
+    match (end.finish, stop_string(request, end)) {
+        (Finish::StopString, Some(stop)) => stream.finish_before(stop, &mut pieces),
+        (Finish::OutOfCredits | Finish::MaxCredits | Finish::Deadline, _) => {
+            // What follows was not sent.
             stream.finish_cut(&mut pieces);
         }
+        _ => stream.finish(&mut pieces),
     }
     let mut release = Release { choice, tokens: ids.len() as u32, ..Release::default() };
-    for piece in pieces {
-        release.take(piece);
-    }
-    (release, stream.stop_string().map(str::to_owned))
+    pieces.into_iter().for_each(|piece| release.take(piece));
+    release
 }

@@ -10,6 +10,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::address::local_address;
+use super::dashboard::Tickets;
 use super::error::ApiError;
 use super::lifecycle::Lifecycle;
 use super::limits::Limiter;
@@ -58,6 +60,8 @@ pub struct AppState {
     pub(super) limiter: Limiter,
     pub(super) passwords: Passwords,
     pub(super) sign_ins: SignIns,
+    /// Browsers that signed in with a key.
+    pub(super) tickets: Tickets,
     /// Plain answers that may still be reversed.
     pub(super) unsettled: Unsettled,
     /// Where notices may be sent.
@@ -86,7 +90,7 @@ impl AppState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let turns = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let local_url = format!("http://{}:{}", config.host, config.port);
+        let local_url = local_address(&config.host, config.port);
         Self {
             billing: Billing::new(Arc::clone(&config), ledger.clone(), &local_url),
             outbound: Arc::new(Outbound::new(config.notice_networks, config.port, NOTICE_TIMEOUT)),
@@ -102,6 +106,7 @@ impl AppState {
             limiter: Limiter::default(),
             passwords: Passwords::default(),
             sign_ins: SignIns::default(),
+            tickets: Tickets::default(),
             unsettled: Unsettled::default(),
             load_places: Arc::new(Semaphore::new(config.queue)),
             text_turns: Arc::new(Semaphore::new(turns)),
@@ -184,14 +189,6 @@ impl AppState {
         if bytes <= SHORT_TEXT_BYTES {
             return Ok(work());
         }
-        self.slow_text_work(work).await
-    }
-
-    /// Does work on text that takes long however short the text is.
-    pub(super) async fn slow_text_work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ApiError> {
         let turn = self.text_turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_closed| ApiError::ShuttingDown)?;
         let work = move || {

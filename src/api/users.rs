@@ -10,6 +10,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::AppState;
+use super::address::Address;
 use super::auth::{AccountCaller, Principal};
 use super::body::JsonBody;
 use super::error::ApiError;
@@ -65,6 +66,7 @@ async fn list(manager: Manager, State(state): State<AppState>) -> Result<Json<Va
 /// Makes a user and its invitation, which is shown once.
 async fn create(
     manager: Manager,
+    address: Address,
     State(state): State<AppState>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -89,17 +91,18 @@ async fn create(
     let new = NewUser { account, name, role };
     let user = state.ledger.create_user(new, *reach, actor).await?;
     let invitation = state.ledger.invite(user, *reach, actor).await?;
-    invited(&state, user, &invitation).await
+    invited(&state, &address, user, &invitation).await
 }
 
 async fn invite(
     manager: Manager,
+    address: Address,
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let id = read_id(&id)?;
     let invitation = state.ledger.invite(id, manager.reach, &manager.actor).await?;
-    invited(&state, id, &invitation).await
+    invited(&state, &address, id, &invitation).await
 }
 
 async fn set_role(
@@ -124,14 +127,17 @@ async fn disable(
     Ok(Json(user_json(&find(&state, id).await?)))
 }
 
-/// A user with the secret that it comes in with.
+/// A user with the secret that it comes in with, and the link to do so. What is behind `#` stays
+/// in the browser, and so out of logs.
 async fn invited(
     state: &AppState,
+    Address(address): &Address,
     user: UserId,
     invitation: &NewSecret,
 ) -> Result<Json<Value>, ApiError> {
     let mut shown = user_json(&find(state, user).await?);
     shown["invitation"] = json!(invitation.secret);
+    shown["invitation_url"] = json!(format!("{address}/#/invitation/{}", invitation.secret));
     shown["invitation_expires_at"] = json!(invitation.expires_ms / 1000);
     Ok(Json(shown))
 }

@@ -5,7 +5,9 @@
 
 use super::error::{CheckError, ConfirmError};
 use super::{Billing, MANUAL};
-use crate::ledger::{CheckedTopup, PaidProof, PaymentEvent, TopupId, TopupInfo, TopupState};
+use crate::ledger::{
+    CheckedTopup, PaidProof, PayTopupError, PaymentEvent, TopupId, TopupInfo, TopupState,
+};
 use crate::money::Fils;
 use crate::payments::{Captured, Payment, PaymentKey, PaymentState, Reference};
 
@@ -54,15 +56,12 @@ impl Billing {
             PaymentState::Paid(captured) => {
                 if let Some(why) = mismatch(topup, payment, captured) {
                     tracing::error!(topup = %topup.id, %why, "a payment does not fit its order");
-                    let key = format!("mismatch:{}", captured.payment_id);
-                    let event = event.unwrap_or_else(|| PaymentEvent {
-                        key,
-                        raw: payment.status.clone().into_bytes(),
-                        verdict: String::new(),
-                    });
-                    let event = PaymentEvent { verdict: why.clone(), ..event };
-                    let provider = &topup.provider;
-                    self.ledger.record_event(provider, Some(topup.id), event).wait()?;
+                    if let Some(event) = event {
+                        let event = PaymentEvent { verdict: why.clone(), ..event };
+                        let provider = &topup.provider;
+                        self.ledger.record_event(provider, Some(topup.id), event).wait()?;
+                    }
+                    self.set_aside(topup, captured, &why)?;
                     return Err(CheckError::Mismatch(why));
                 }
                 let proof = PaidProof {
@@ -74,7 +73,14 @@ impl Billing {
                     actor: ACTOR.to_owned(),
                     reason: None,
                 };
-                let paid = self.ledger.pay_topup(topup.id, proof).wait()?;
+                let paid = match self.ledger.pay_topup(topup.id, proof).wait() {
+                    Ok(paid) => paid,
+                    Err(error @ PayTopupError::Unavailable(_)) => return Err(error.into()),
+                    Err(refused) => {
+                        self.set_aside(topup, captured, &refused.to_string())?;
+                        return Err(refused.into());
+                    }
+                };
                 tracing::info!(topup = %topup.id, fils = %topup.fils, "paid");
                 return Ok(paid);
             }
@@ -90,6 +96,17 @@ impl Billing {
             self.ledger.record_event(&topup.provider, Some(topup.id), event).wait()?;
         }
         Ok(self.ledger.topup_checked(topup.id, checked).wait()?)
+    }
+
+    /// Money that was taken and not credited waits for the operator.
+    fn set_aside(
+        &self,
+        topup: &TopupInfo,
+        captured: &Captured,
+        why: &str,
+    ) -> Result<(), CheckError> {
+        let (provider, payment) = (&topup.provider, &captured.payment_id);
+        Ok(self.ledger.set_aside(provider, topup.id, payment, why).wait()?)
     }
 
     /// The operator saw the money of a bank transfer arrive. `bank_reference` is the bank's name

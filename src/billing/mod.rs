@@ -62,6 +62,11 @@ impl Billing {
         Self { ledger, config, public_url }
     }
 
+    /// Where callers reach this server, without a trailing slash.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
     /// The packs for sale, in the catalog's order.
     pub fn packs(&self) -> &[Pack] {
         &self.config.catalog.packs
@@ -70,6 +75,11 @@ impl Billing {
     /// The enabled providers, in the catalog's order; the first is the default.
     pub fn providers(&self) -> &[Arc<dyn PaymentProvider>] {
         &self.config.payments
+    }
+
+    /// Whether it is the operator who sees that an order through this provider was paid.
+    pub fn is_confirmed_by_hand(&self, provider: &str) -> bool {
+        provider == MANUAL
     }
 
     fn provider(&self, name: &str) -> Option<&dyn PaymentProvider> {

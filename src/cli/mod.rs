@@ -50,8 +50,8 @@ enum Command {
     Serve(Box<ServeFlags>),
     /// Fetch a model's files
     Pull(pull::PullFlags),
-    /// List the models of models.toml
-    Models(StoreFlags),
+    /// List the models of models.toml; load and unload those of the running server
+    Models(models::ModelsFlags),
     /// Talk to a model in the terminal
     Chat(chat::ChatFlags),
     /// Compare a model's logits with candle-transformers, on the file itself
@@ -131,7 +131,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve(flags) => serve::run(*flags),
         Command::Pull(flags) => pull::run(flags),
-        Command::Models(store) => models::run(store),
+        Command::Models(flags) => models::run(flags),
         Command::Chat(flags) => chat::run(flags),
         Command::Verify(flags) => verify::run(flags),
         Command::Bench(command) => bench::run(command),

@@ -50,6 +50,24 @@ pub(crate) enum TopupCommand {
         #[command(flatten)]
         output: OutputFlags,
     },
+    /// List money that needs a look: payments that do not fit, transfers to confirm
+    Review {
+        #[command(flatten)]
+        store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+    },
+    /// Say what you did about a payment that does not fit its order
+    Settle {
+        id: String,
+        /// What was done; it stays in the audit
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+        #[command(flatten)]
+        store: StoreFlags,
+        #[command(flatten)]
+        output: OutputFlags,
+    },
     /// Give the money back for credits that are not spent
     Refund {
         id: String,
@@ -139,6 +157,22 @@ pub(crate) fn topup(command: TopupCommand) -> Result<()> {
         TopupCommand::Check { id, store, output } => {
             let path = format!("topups/{}/check", segment(&id));
             let order = call(store, Method::POST, &path, Some(json!({})))?;
+            output.show(&order, print_order);
+        }
+        TopupCommand::Review { store, output } => {
+            let review = call(store, Method::GET, "reconciliation", None)?;
+            output.show(&review, |review| {
+                for order in list(review) {
+                    print_order(order);
+                    let why = format!("needs {} {}", text(order, "needs"), text(order, "problem"));
+                    println!("  {}", why.trim_end());
+                }
+                list(&review["refunds"]).for_each(print_refund);
+            });
+        }
+        TopupCommand::Settle { id, note, store, output } => {
+            let path = format!("topups/{}/settle", segment(&id));
+            let order = call(store, Method::POST, &path, Some(json!({ "note": note })))?;
             output.show(&order, print_order);
         }
         TopupCommand::Refund { id, credits, reason, store, output } => {

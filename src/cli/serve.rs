@@ -44,7 +44,9 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     // From here on commands find this server: the books are opened just before its control socket.
     let ledger = operator::open_ledger(&config)?;
     let (operator_key, new_key) = first_start::operator_key(&config)?;
+    let mut keys_to_sign_in_with = Vec::new();
     if let Some(key) = new_key {
+        keys_to_sign_in_with.push("the operator's key to run the place");
         println!("\nThe operator's key, shown once; keep it:\n\n  operator's key  {key}");
     }
     let books = ledger.clone();
@@ -56,7 +58,17 @@ async fn serve(config: Arc<Config>) -> Result<()> {
     })
     .await??;
     if let Some(key) = demo_key {
+        keys_to_sign_in_with.push("the demo account's to see what a customer sees");
         print_demo_key(&key, &entry.id, &address);
+    }
+
+    let dashboard = config
+        .public_url
+        .clone()
+        .unwrap_or_else(|| api::local_address(&local.ip().to_string(), local.port()));
+    println!("The dashboard is at {dashboard}/");
+    if !keys_to_sign_in_with.is_empty() {
+        println!("Sign in there with {}.\n", keys_to_sign_in_with.join(", or with "));
     }
 
     let registry = Arc::new(Registry::new(Arc::clone(&config)));

@@ -96,9 +96,11 @@ pub(crate) fn run(command: UserCommand) -> Result<()> {
 fn print_invitation(user: &Value) {
     println!("{}", text(user, "invitation"));
     eprintln!(
-        "invitation of user {} {}; it works once, within 7 days, and is not shown again",
+        "invitation of user {} {}; it works once, within 7 days, and is not shown again; in a \
+         browser:\n{}",
         number(user, "id"),
-        text(user, "name")
+        text(user, "name"),
+        text(user, "invitation_url")
     );
 }
 

@@ -201,6 +201,11 @@ impl Engine {
         self.inner.shared.stats.read()
     }
 
+    /// Sequences from their submission to their ending, also those that no step has seen yet.
+    pub fn num_open(&self) -> usize {
+        self.inner.num_open.load(Relaxed)
+    }
+
     /// The options in force, after the decoder's bounds.
     pub fn options(&self) -> &EngineOptions {
         &self.inner.options

@@ -1,20 +1,24 @@
 //! From a grammar to a constraint.
 //! Promises: bounded time, also for what is meant to take long: it is computed in a thread of its
-//! own, with room for deep recursion, and given up after a while; few such threads at once.
+//! own, with room for deep recursion, and given up after a while; one that goes on then holds up
+//! its own lane only.
 //! Never knows: who asks.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::LazyLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use llguidance::Matcher;
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::constraint::TokenConstraint;
-use super::digest::digest;
+use super::digest::{Key, digest};
 use super::environment::Environment;
 use super::pieces::lark_string;
+use super::turns::Turns;
 use super::{Grammar, GrammarError, pieces, schema};
 use crate::engine::Constraint;
 
@@ -25,68 +29,97 @@ const STACK: usize = 256 << 20;
 /// What is not compiled by then is given up.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Grammars that are compiled at the same time, at most.
-const MAX_COMPILING: usize = 2;
+/// Whose turn to compile does not come by then is refused.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// A constraint at its beginning. Clones of it are for further sequences.
+static TURNS: LazyLock<Turns> = LazyLock::new(Turns::default);
+
+/// A constraint at its beginning. Clones of it are for further sequences. `lane`: who asks, for
+/// fairness only, as in [`crate::engine::SequenceRequest`].
 ///
 /// Takes some milliseconds, for large schemas up to a second, and the first time for a model
-/// another half: call it where blocking is allowed. For a grammar that was compiled lately it
-/// answers at once.
-pub fn compile(
-    grammar: &Grammar,
+/// another half; for a grammar that was compiled lately it answers at once. Needs tokio's timers
+/// and threads. Cancel safe: what has begun ends by itself.
+pub async fn compile(
+    grammar: Grammar,
     environment: &Environment,
+    lane: u64,
 ) -> Result<Box<dyn Constraint>, GrammarError> {
     let what = grammar.name();
-    let key = digest(grammar)?;
-    if let Some(constraint) = environment.cached(&key) {
+    let broke_off = || GrammarError::TooComplex { what, why: "compiling it broke off".to_owned() };
+    let known = environment.clone();
+    let look_up = move || {
+        let key = digest(&grammar)?;
+        Ok((known.cached(&key), key, grammar))
+    };
+    let (cached, key, grammar) =
+        spawn_blocking(look_up).await.map_err(|_panicked| broke_off())??;
+    if let Some(constraint) = cached {
         return Ok(Box::new(constraint));
     }
-    let deadline = Instant::now() + MAX_TIME;
-    let too_long = || GrammarError::TooComplex { what, why: "it takes too long".to_owned() };
-    let turn = Turn::wait(deadline).ok_or_else(too_long)?;
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let (grammar, environment) = (grammar.clone(), environment.clone());
-    let work = move || {
-        let _turn = turn;
-        let built = build(&grammar, &environment);
-        if let Ok(constraint) = &built {
-            environment.keep(key, constraint.clone());
-        }
+    let busy = |_elapsed| GrammarError::Busy { max_secs: MAX_WAIT.as_secs() };
+    let turn = timeout(MAX_WAIT, TURNS.wait(lane)).await.map_err(busy)?;
+    let (sender, receiver) = oneshot::channel();
+    let (environment, work) = (environment.clone(), turn.work);
+    let compile = move || {
+        let _work = work;
         // Whoever asked may have given up.
-        let _ = sender.send(built);
+        let _ = sender.send(compile_here(&grammar, key, &environment));
     };
     let thread = thread::Builder::new().name("grammar-compile".to_owned()).stack_size(STACK);
     let no_thread = |error| GrammarError::TooComplex { what, why: format!("no thread: {error}") };
-    thread.spawn(work).map_err(no_thread)?;
-    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(built) => Ok(Box::new(built?)),
-        Err(RecvTimeoutError::Timeout) => Err(too_long()),
-        Err(RecvTimeoutError::Disconnected) => {
-            Err(GrammarError::TooComplex { what, why: "compiling it broke off".to_owned() })
-        }
+    thread.spawn(compile).map_err(no_thread)?;
+    match timeout(MAX_TIME, receiver).await {
+        Ok(Ok(built)) => Ok(Box::new(built?)),
+        Ok(Err(_dropped)) => Err(broke_off()),
+        Err(_elapsed) => Err(GrammarError::TooSlow { what, max_secs: MAX_TIME.as_secs() }),
     }
+}
+
+fn compile_here(
+    grammar: &Grammar,
+    key: Key,
+    environment: &Environment,
+) -> Result<TokenConstraint, GrammarError> {
+    // Whoever had the turn before may have wanted the same.
+    if let Some(constraint) = environment.cached(&key) {
+        return Ok(constraint);
+    }
+    let built = build(grammar, environment)?;
+    environment.keep(key, built.clone());
+    Ok(built)
 }
 
 fn build(grammar: &Grammar, environment: &Environment) -> Result<TokenConstraint, GrammarError> {
     let source = match grammar {
-        Grammar::JsonObject => {
-            let any = serde_json::json!({"type": "object"});
-            TopLevelGrammar::from_json_schema(schema::prepare(&any, true)?)
-        }
-        Grammar::JsonSchema { schema, strict } => {
-            TopLevelGrammar::from_json_schema(schema::prepare(schema, *strict)?)
-        }
-        Grammar::Regex(pattern) => TopLevelGrammar::from_regex(whole(pattern)?),
-        Grammar::Choice(choices) => choice(choices)?,
-        Grammar::Lark(text) => TopLevelGrammar::from_lark(text.clone()),
         Grammar::Sequence(pieces) => pieces::lower(pieces, environment)?,
+        other => TopLevelGrammar::from_grammar(alone(other)?),
     };
     let parser = environment.factory().create_parser(source);
     let mut matcher = Matcher::new(Ok(parser.map_err(|error| grammar.error(&error))?));
     // A mask has bounds of its own, and a grammar may allow nothing at all.
     matcher.compute_mask().map_err(|error| grammar.error(&error))?;
     Ok(TokenConstraint::new(matcher, environment.vocab_size()))
+}
+
+/// A grammar that is not made of pieces, as the library has it.
+pub(super) fn alone(grammar: &Grammar) -> Result<GrammarWithLexer, GrammarError> {
+    Ok(match grammar {
+        Grammar::JsonObject => {
+            let any = serde_json::json!({"type": "object"});
+            GrammarWithLexer::from_json_schema(schema::prepare(&any, true)?)
+        }
+        Grammar::JsonSchema { schema, strict } => {
+            GrammarWithLexer::from_json_schema(schema::prepare(schema, *strict)?)
+        }
+        Grammar::Regex(pattern) => GrammarWithLexer::from_regex(whole(pattern)?),
+        Grammar::Choice(choices) => choice(choices)?,
+        Grammar::Lark(text) => GrammarWithLexer::from_lark(text.clone()),
+        Grammar::Sequence(_) => {
+            let why = "pieces that stand for a grammar can not be made of pieces".to_owned();
+            return Err(GrammarError::Pieces(why));
+        }
+    })
 }
 
 /// A pattern is matched as a whole anyway; many are written with the anchors that say so.
@@ -103,12 +136,12 @@ fn whole(pattern: &str) -> Result<&str, GrammarError> {
     Ok(pattern)
 }
 
-fn choice(choices: &[String]) -> Result<TopLevelGrammar, GrammarError> {
+fn choice(choices: &[String]) -> Result<GrammarWithLexer, GrammarError> {
     if choices.is_empty() {
         return Err(GrammarError::NoChoice);
     }
     let texts: Vec<String> = choices.iter().map(|choice| lark_string(choice)).collect();
-    Ok(TopLevelGrammar::from_lark(format!("start: CHOICE\nCHOICE: {}\n", texts.join(" | "))))
+    Ok(GrammarWithLexer::from_lark(format!("start: CHOICE\nCHOICE: {}\n", texts.join(" | "))))
 }
 
 impl Grammar {
@@ -152,34 +185,5 @@ impl Grammar {
             Self::Lark(_) => GrammarError::Lark(why),
             Self::Sequence(_) => GrammarError::Pieces(why),
         }
-    }
-}
-
-/// One of the few grammars that are being compiled.
-struct Turn;
-
-static COMPILING: Mutex<usize> = Mutex::new(0);
-static HAS_ENDED: Condvar = Condvar::new();
-
-impl Turn {
-    /// `None`: none was free before the deadline.
-    fn wait(deadline: Instant) -> Option<Self> {
-        let compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = deadline.saturating_duration_since(Instant::now());
-        let is_full = |compiling: &mut usize| *compiling == MAX_COMPILING;
-        let waited = HAS_ENDED.wait_timeout_while(compiling, time, is_full);
-        let (mut compiling, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() {
-            return None;
-        }
-        *compiling += 1;
-        Some(Self)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *COMPILING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        HAS_ENDED.notify_one();
     }
 }

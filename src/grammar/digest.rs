@@ -20,6 +20,11 @@ pub(super) const MAX_DEPTH: usize = 100;
 /// The grammar's name.
 pub(super) fn digest(grammar: &Grammar) -> Result<Key, GrammarError> {
     let mut hash = Sha256::new();
+    digest_grammar(grammar, 0, &mut hash)?;
+    Ok(hash.finalize().into())
+}
+
+fn digest_grammar(grammar: &Grammar, depth: usize, hash: &mut Sha256) -> Result<(), GrammarError> {
     let what = grammar.name();
     let text = |hash: &mut Sha256, text: &str| {
         hash.update(text.len().to_le_bytes());
@@ -33,29 +38,30 @@ pub(super) fn digest(grammar: &Grammar) -> Result<Key, GrammarError> {
         Grammar::JsonObject => hash.update([0]),
         Grammar::JsonSchema { schema, strict } => {
             hash.update([1, u8::from(*strict)]);
-            text(&mut hash, &schema::text(schema)?);
+            text(hash, &schema::text(schema)?);
         }
         Grammar::Regex(pattern) => {
             checked(pattern.len())?;
             hash.update([2]);
-            text(&mut hash, pattern);
+            text(hash, pattern);
         }
         Grammar::Choice(choices) => {
             checked(choices.iter().map(String::len).sum())?;
             hash.update([3]);
-            choices.iter().for_each(|choice| text(&mut hash, choice));
+            hash.update(choices.len().to_le_bytes());
+            choices.iter().for_each(|choice| text(hash, choice));
         }
         Grammar::Lark(lark) => {
             checked(lark.len())?;
             hash.update([4]);
-            text(&mut hash, lark);
+            text(hash, lark);
         }
         Grammar::Sequence(pieces) => {
             hash.update([5]);
-            digest_pieces(pieces, 0, &mut hash)?;
+            digest_pieces(pieces, depth, hash)?;
         }
     }
-    Ok(hash.finalize().into())
+    Ok(())
 }
 
 fn digest_pieces(pieces: &[Piece], depth: usize, hash: &mut Sha256) -> Result<(), GrammarError> {
@@ -82,11 +88,9 @@ fn digest_pieces(pieces: &[Piece], depth: usize, hash: &mut Sha256) -> Result<()
                 hash.update([1]);
                 hash.update(id.to_le_bytes());
             }
-            Piece::Json(schema) => {
-                let text = schema::text(schema)?;
+            Piece::Grammar(grammar) => {
                 hash.update([2]);
-                hash.update(text.len().to_le_bytes());
-                hash.update(text);
+                digest_grammar(grammar, depth + 1, hash)?;
             }
             Piece::FreeText => hash.update([3]),
             Piece::OneOf(alternatives) => {

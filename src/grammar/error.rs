@@ -2,7 +2,7 @@
 //! Promises: closed; the message says where and what is wrong, in words for whoever sent it.
 //! Never knows: HTTP statuses.
 
-/// Why a grammar cannot be used. The caller's doing, all of it.
+/// Why a grammar cannot be used: the caller's doing, but for `Busy`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
     /// It is longer than what is read.
@@ -44,5 +44,19 @@ pub enum GrammarError {
         what: &'static str,
         /// Which bound it broke.
         why: String,
+    },
+    /// It took longer than a grammar may.
+    #[error("the {what} took longer than {max_secs} seconds to prepare; make it simpler")]
+    TooSlow {
+        /// "schema", "regular expression", ...
+        what: &'static str,
+        /// The bound.
+        max_secs: u64,
+    },
+    /// Other grammars are being prepared; it may work later.
+    #[error("no turn to prepare it came within {max_secs} seconds; try again shortly")]
+    Busy {
+        /// The bound.
+        max_secs: u64,
     },
 }

@@ -11,10 +11,13 @@ mod constraint;
 mod digest;
 mod environment;
 mod error;
+mod expansion;
+mod pattern;
 mod pieces;
 mod pool;
 mod schema;
 mod token_table;
+mod turns;
 
 use serde_json::Value;
 
@@ -44,6 +47,17 @@ pub enum Grammar {
     Sequence(Vec<Piece>),
 }
 
+impl Grammar {
+    /// Whether what the caller wrote spells `mark` itself, as a pattern with marks in it does.
+    pub fn writes(&self, mark: &str) -> bool {
+        match self {
+            Self::Regex(text) | Self::Lark(text) => text.contains(mark),
+            Self::Choice(texts) => texts.iter().any(|text| text.contains(mark)),
+            Self::JsonObject | Self::JsonSchema { .. } | Self::Sequence(_) => false,
+        }
+    }
+}
+
 /// A part of [`Grammar::Sequence`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
@@ -53,8 +67,8 @@ pub enum Piece {
     Text(String),
     /// This one token.
     Token(u32),
-    /// JSON that fits a schema; keywords that cannot be enforced are ignored.
-    Json(Value),
+    /// What this grammar describes, which is no [`Grammar::Sequence`] itself.
+    Grammar(Grammar),
     /// Any text, or none, that does not contain the beginning of what follows: what follows begins
     /// as soon as its marker is there. So that must begin with [`Piece::Text`] or
     /// [`Piece::Token`], in all its alternatives. If what follows may be nothing, the answer may

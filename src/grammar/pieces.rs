@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::Value;
 
-use super::{GrammarError, Piece, schema};
+use super::compile::alone;
+use super::{GrammarError, Piece};
 
 /// Pieces, those within others included; and those that are written down, where free text has some
 /// written twice.
@@ -26,8 +27,8 @@ const MAX_REPEAT: usize = 10_000;
 enum Part {
     Text(String),
     Token(u32),
-    /// A schema's number.
-    Json(usize),
+    /// The number of a grammar of its own.
+    Grammar(usize),
     Free,
     OneOf(Vec<Vec<Part>>),
     Repeat {
@@ -58,20 +59,19 @@ pub(super) trait Vocabulary {
     fn size(&self) -> usize;
 }
 
-/// The pieces as a grammar, one more for each schema.
+/// The pieces as a grammar, one more for each grammar in them.
 pub(super) fn lower(
     pieces: &[Piece],
     vocabulary: &dyn Vocabulary,
 ) -> Result<TopLevelGrammar, GrammarError> {
-    let mut reader = Reader { vocabulary, schemas: Vec::new() };
+    let mut reader = Reader { vocabulary, grammars: Vec::new() };
     let parts = reader.parts(pieces)?;
     let mut writer = Writer { terminals: String::new(), num_terminals: 0, num_written: 0 };
     let start = writer.sequence(&parts)?;
     let lark = format!("start: {start}\n{}", writer.terminals);
     let mut grammars = vec![GrammarWithLexer::from_lark(lark)];
-    for (number, schema) in reader.schemas.into_iter().enumerate() {
-        let name = Some(format!("json{number}"));
-        grammars.push(GrammarWithLexer { name, ..GrammarWithLexer::from_json_schema(schema) });
+    for (number, grammar) in reader.grammars.into_iter().enumerate() {
+        grammars.push(GrammarWithLexer { name: Some(format!("part{number}")), ..grammar });
     }
     Ok(TopLevelGrammar { grammars, max_tokens: None })
 }
@@ -87,7 +87,7 @@ fn error<T>(why: impl Into<String>) -> Result<T, GrammarError> {
 
 struct Reader<'a> {
     vocabulary: &'a dyn Vocabulary,
-    schemas: Vec<Value>,
+    grammars: Vec<GrammarWithLexer>,
 }
 
 impl Reader<'_> {
@@ -98,9 +98,9 @@ impl Reader<'_> {
                 Piece::Text(text) if text.is_empty() => {}
                 Piece::Text(text) => parts.push(Part::Text(text.clone())),
                 Piece::Token(id) => parts.push(self.token(*id)?),
-                Piece::Json(schema) => {
-                    self.schemas.push(schema::prepare(schema, false)?);
-                    parts.push(Part::Json(self.schemas.len() - 1));
+                Piece::Grammar(grammar) => {
+                    self.grammars.push(alone(grammar)?);
+                    parts.push(Part::Grammar(self.grammars.len() - 1));
                 }
                 Piece::FreeText => parts.push(Part::Free),
                 Piece::OneOf(alternatives) if alternatives.is_empty() => {
@@ -151,7 +151,7 @@ fn repeated(
 
 fn may_be_nothing(parts: &[Part]) -> bool {
     parts.iter().all(|part| match part {
-        Part::Text(_) | Part::Token(_) | Part::Json(_) => false,
+        Part::Text(_) | Part::Token(_) | Part::Grammar(_) => false,
         Part::Free => true,
         Part::OneOf(alternatives) => alternatives.iter().any(|parts| may_be_nothing(parts)),
         Part::Repeat { min, .. } => *min == 0,
@@ -164,7 +164,7 @@ fn ends_free(parts: &[Part]) -> bool {
         let is_free = match part {
             Part::Free => true,
             Part::OneOf(alternatives) => alternatives.iter().any(|parts| ends_free(parts)),
-            Part::Text(_) | Part::Token(_) | Part::Json(_) | Part::Repeat { .. } => false,
+            Part::Text(_) | Part::Token(_) | Part::Grammar(_) | Part::Repeat { .. } => false,
         };
         if is_free || !may_be_nothing(std::slice::from_ref(part)) {
             return is_free;
@@ -193,7 +193,7 @@ impl Writer {
             match part {
                 Part::Text(literal) => text.push_str(&lark_string(literal)),
                 Part::Token(id) => text.push_str(&token(*id)),
-                Part::Json(number) => _ = write!(text, "@json{number}"),
+                Part::Grammar(number) => _ = write!(text, "@part{number}"),
                 Part::Free => {
                     text.push_str(&self.free(rest)?);
                     return Ok(text);
@@ -292,7 +292,7 @@ impl Writer {
                 self.continuations(&once, found)?;
                 return if *min == 0 { self.continuations(rest, found) } else { Ok(()) };
             }
-            Part::Json(_) | Part::Free => {
+            Part::Grammar(_) | Part::Free => {
                 return error("after free text comes a text or a token that ends it");
             }
         };

@@ -12,9 +12,14 @@ use serde_json::{Map, Value};
 
 use super::GrammarError;
 use super::digest::MAX_DEPTH;
+use super::expansion::expanded_bytes;
+use super::pattern::without_null;
 
 /// Bytes of a schema, written without spaces.
 const MAX_BYTES: usize = 256 << 10;
+
+/// Bytes that it may have once its alternatives are merged; in memory it is twenty times that.
+const MAX_EXPANDED: u64 = 16 << 20;
 
 /// Bytes of a pattern in it.
 const MAX_PATTERN: usize = 4096;
@@ -93,6 +98,15 @@ pub(super) fn prepare(schema: &Value, is_strict: bool) -> Result<Value, GrammarE
         return Err(error("", "it must be an object that says what is wanted"));
     }
     Walk { root: schema, is_strict, path: Vec::new() }.schema(&mut prepared)?;
+    let expanded = expanded_bytes(&prepared);
+    if expanded > MAX_EXPANDED {
+        let why = format!(
+            "its alternatives multiply to {} MiB, and at most {} are taken",
+            expanded >> 20,
+            MAX_EXPANDED >> 20
+        );
+        return Err(GrammarError::TooComplex { what: "schema", why });
+    }
     let options = JsonCompileOptions {
         whitespace_pattern: Some(WHITE_SPACE.to_owned()),
         coerce_one_of: !is_strict,
@@ -156,9 +170,13 @@ impl Walk<'_> {
             },
             "properties" | "$defs" | "definitions" => self.schemas_by_name(keyword, value),
             "patternProperties" => {
-                let names = value.as_object().into_iter().flat_map(Map::keys);
-                names.map(String::as_str).try_for_each(|name| self.pattern(keyword, name))?;
-                self.schemas_by_name(keyword, value)
+                self.schemas_by_name(keyword, value)?;
+                let entries = value.as_object_mut().map(std::mem::take).unwrap_or_default();
+                let entries = entries.into_iter();
+                let entries =
+                    entries.map(|(name, schema)| Ok((self.pattern(keyword, &name)?, schema)));
+                *value = Value::Object(entries.collect::<Result<_, GrammarError>>()?);
+                Ok(())
             }
             "items" if value.is_array() => self.schemas(keyword, value),
             "items" | "additionalItems" | "additionalProperties" => {
@@ -178,7 +196,10 @@ impl Walk<'_> {
                 Err(self.error(keyword, "it must be a number above 0"))
             }
             "pattern" => match value.as_str() {
-                Some(pattern) => self.pattern(keyword, pattern),
+                Some(pattern) => {
+                    *value = self.pattern(keyword, pattern)?.into();
+                    Ok(())
+                }
                 None => Err(self.error(keyword, "it must be a regular expression")),
             },
             "format" if !value.is_string() => Err(self.error(keyword, "it must be a name")),
@@ -260,13 +281,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn pattern(&self, keyword: &str, pattern: &str) -> Result<(), GrammarError> {
+    /// A pattern as the library is to have it.
+    fn pattern(&self, keyword: &str, pattern: &str) -> Result<String, GrammarError> {
         if pattern.len() > MAX_PATTERN {
             let why = format!("{} bytes; a pattern has at most {MAX_PATTERN}", pattern.len());
             return Err(self.error(keyword, why));
         }
         let parsed = RegexBuilder::new().mk_regex_for_serach(&regex_to_lark(pattern, "dw"));
-        parsed.map(drop).map_err(|error| self.error(keyword, short(&error)))
+        parsed.map_err(|error| self.error(keyword, short(&error)))?;
+        Ok(without_null(pattern))
     }
 
     /// Refers only to a place of this schema. Spelled as the library looks it up.

@@ -17,6 +17,7 @@
 #![deny(clippy::float_arithmetic)]
 
 mod backup;
+mod checker;
 mod clock;
 mod dates;
 mod directory;
@@ -47,6 +48,7 @@ mod watch;
 mod writer;
 
 pub use backup::{BackedUp, BackupError, ChainHead, backup};
+pub use checker::{CheckStatus, Checked};
 pub use clock::{Clock, SystemClock};
 pub use dates::{Day, ParseDayError, rfc3339};
 pub use errors::{
@@ -60,8 +62,8 @@ pub use export::{
 pub use keys::{SESSION_PREFIX, fresh_secret};
 pub use people::{NewSecret, NewUser, Reach, SessionInfo, SignIn, UserInfo};
 pub use reader::{
-    BadCursor, GenerationPage, GenerationQuery, GenerationRow, KeyName, LowBalance, NoticeRecord,
-    UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums,
+    AuditFilter, BadCursor, BooksFigures, GenerationPage, GenerationQuery, GenerationRow, KeyName,
+    LowBalance, NoticeRecord, UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums,
 };
 pub use receipt::{
     ChargeReceipt, PurchaseReceipt, Receipt, ReceiptError, ReceiptRefused, SignedReceipt,
@@ -71,10 +73,10 @@ pub use reply::Reply;
 pub use restore::{Replaced, Restore, RestoreError, Restored};
 pub use sales::{
     BeginRefundError, BegunRefund, CheckedTopup, CorrectError, CreatedTopup, FinishRefundError,
-    MadeVouchers, NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError,
+    MadeVouchers, Mismatch, NewTopup, NewVouchers, PaidDay, PaidProof, ParseIdError, PayTopupError,
     PaymentEvent, PaymentEventInfo, RedeemError, Redeemed, RefundId, RefundInfo, RefundOutcome,
-    RefundState, TopupError, TopupFilter, TopupId, TopupInfo, TopupState, UnknownTopupState,
-    VoucherBatch, VoucherError,
+    RefundState, SettleMismatchError, TopupError, TopupFilter, TopupId, TopupInfo, TopupState,
+    UnknownTopupState, VoucherBatch, VoucherError,
 };
 pub use scopes::{Role, Scope, Scopes, UnknownRole, UnknownScope};
 pub use server_keys::{ParsePublicKeyError, PublicKey, ServerKeys, ServerKeysError};
@@ -89,7 +91,7 @@ pub use types::{
 };
 pub use verify::{Finding, Invariant, VerifyReport, verify_file};
 pub use voucher_code::{ParseCodeError, VoucherCode};
-pub use watch::{Checked, Watch};
+pub use watch::Watch;
 pub use writer::CommitTimes;
 
 use std::path::Path;
@@ -98,6 +100,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use checker::Checker;
 use clock::bounded_ms;
 use lock::Lock;
 use reader::Readers;
@@ -163,9 +166,9 @@ struct Inner {
     queue: Queue,
     max_waiting: usize,
     gauges: Arc<Gauges>,
-    readers: Readers,
+    readers: Arc<Readers>,
     keys: ServerKeys,
-    checked: Mutex<Option<Checked>>,
+    checker: Arc<Checker>,
     clock: Arc<dyn Clock>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -222,14 +225,15 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+        let readers = Arc::new(Readers::new(path.to_owned()));
         Ok(Self {
             inner: Arc::new(Inner {
                 queue,
                 max_waiting: options.queue.max(1),
                 gauges,
-                readers: Readers::new(path.to_owned()),
+                checker: Checker::new(Arc::clone(&readers), Arc::clone(&clock)),
+                readers,
                 keys,
-                checked: Mutex::default(),
                 clock,
                 writer: Mutex::new(Some(thread)),
             }),
@@ -302,6 +306,7 @@ impl Inner {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = writer.take() else { return };
         // The writer's connection has to be the last one: it alone can put the WAL away.
+        self.checker.stop();
         self.readers.close_idle();
         // An error means that the writer is gone already.
         let _ = self.queue.push(Message::Stop);

@@ -2,11 +2,12 @@
 //! least recently used one put out to make room.
 //!
 //! Promises: a model that was handed out stays until its last user lets go; a model is loaded once,
-//! however many ask for it at the same time.
+//! however many ask for it at the same time, and if that fails all of them are told.
 //! Never knows: HTTP, credits, what a request says.
 
 mod load;
 mod machine;
+mod status;
 mod vocabulary;
 
 use std::collections::HashMap;
@@ -22,11 +23,17 @@ use crate::hub::{Hub, HubError};
 use crate::model::{ModelError, Pooling};
 use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
+use status::Loads;
+
 pub use load::{DecoderLimits, open_decoder, open_tokenizer};
+pub use status::{InMemory, ModelPlace, ModelStatus, UnloadError};
 pub use vocabulary::vocabulary;
 
 /// Between two looks whether a model that is in use has been let go of: nobody tells.
 const ROOM_POLL: Duration = Duration::from_millis(20);
+
+/// Why a load failed of which nothing else is known.
+const BROKE_OFF: &str = "loading it broke off: see the server's log";
 
 /// A model in memory, with everything a request needs of it.
 #[derive(Debug)]
@@ -137,6 +144,7 @@ pub struct Registry {
     /// Taken while a model loads: loads are one after the other, so that each sees the memory that
     /// the one before has left.
     loading: Arc<tokio::sync::Mutex<()>>,
+    loads: Mutex<Loads>,
     clock: AtomicU64,
 }
 
@@ -156,6 +164,7 @@ impl Registry {
             budget,
             loaded: Mutex::default(),
             loading: Arc::default(),
+            loads: Mutex::default(),
             clock: AtomicU64::new(0),
         }
     }
@@ -202,12 +211,16 @@ impl Registry {
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model);
         }
+        let waiting = self.wait_for(&entry.id);
         let turn = Arc::clone(&self.loading).lock_owned().await;
         if let Some(model) = self.ready(&entry.id) {
             return Ok(model); // Somebody else loaded it while we waited.
         }
-        let (registry, entry) = (Arc::clone(self), entry.clone());
         let id = entry.id.clone();
+        if let Some(why) = waiting.found_wrong() {
+            return Err(RegistryError::Failed { id, why: LoadError::Invalid(why) });
+        }
+        let (registry, entry) = (Arc::clone(self), entry.clone());
         // The turn goes with the work: when a caller leaves, no load begins beside its own.
         let load = move || {
             let _turn = turn;
@@ -215,10 +228,9 @@ impl Registry {
         };
         match tokio::task::spawn_blocking(load).await {
             Ok(loaded) => loaded,
-            Err(_) => Err(RegistryError::Failed {
-                id,
-                why: LoadError::Invalid("loading it broke off: see the server's log".to_owned()),
-            }),
+            Err(_) => {
+                Err(RegistryError::Failed { id, why: LoadError::Invalid(BROKE_OFF.to_owned()) })
+            }
         }
     }
 
@@ -238,7 +250,16 @@ impl Registry {
         Some(Arc::clone(&slot.model))
     }
 
+    /// Loads a model, and keeps in mind why it could not.
     fn load(&self, entry: ModelEntry) -> Result<Arc<LoadedModel>, RegistryError> {
+        let id = entry.id.clone();
+        let loading = self.begin_load(&id);
+        let loaded = self.read(entry);
+        loading.ended(&id, &loaded);
+        loaded
+    }
+
+    fn read(&self, entry: ModelEntry) -> Result<Arc<LoadedModel>, RegistryError> {
         let id = entry.id.clone();
         let failed = |why: LoadError| RegistryError::Failed { id: id.clone(), why };
         let started = Instant::now();

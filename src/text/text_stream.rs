@@ -45,6 +45,8 @@ pub struct TextStream {
     /// Tokens not released, and where in the whole text they begin (the rest of a released token
     /// may come before the first).
     waiting: VecDeque<(u32, usize)>,
+    /// Where in the whole text the token that was pushed last begins.
+    last: usize,
     state: StreamState,
 }
 
@@ -61,6 +63,7 @@ impl TextStream {
             gone: 0,
             dropped: 0,
             waiting: VecDeque::new(),
+            last: 0,
             state: StreamState::Open,
         }
     }
@@ -75,7 +78,8 @@ impl TextStream {
         if bytes.is_empty() {
             return self.state; // nothing to release it with
         }
-        self.waiting.push_back((id, self.dropped + self.bytes.len()));
+        self.last = self.dropped + self.bytes.len();
+        self.waiting.push_back((id, self.last));
         for &byte in bytes {
             self.bytes.push(byte);
             if let Some(len) = self.complete_stop(byte) {
@@ -104,6 +108,20 @@ impl TextStream {
     pub fn finish(&mut self, out: &mut Vec<Piece>) {
         self.release(self.bytes.len(), out);
         self.stops.iter_mut().for_each(|stop| stop.matched = 0);
+    }
+
+    /// Gives out what was held, when the tokens so far are those that were released before `stop`
+    /// ended the text: as much as can be of what the last of them ends with is that string's
+    /// beginning, and no text. (Less than that, if a stop string goes on in itself, is told apart
+    /// by tokens only that were not released.)
+    pub fn finish_before(&mut self, stop: &str, out: &mut Vec<Piece>) {
+        let held = &self.bytes[self.gone..];
+        // Its first byte is text, or it would not have been released.
+        let least = (self.last + 1).saturating_sub(self.dropped + self.gone);
+        let begins = |at: &usize| stop.as_bytes().starts_with(&held[*at..]);
+        let end = (least..held.len()).find(begins).unwrap_or(held.len());
+        self.release(self.gone + end, out);
+        self.bytes.truncate(self.gone);
     }
 
     /// Whether a token was pushed that no piece has released yet.
@@ -348,6 +366,39 @@ mod tests {
     #[test]
     fn a_real_replacement_character_does_not_stall() {
         check(&["\u{FFFD}", "a"], &[], "\u{FFFD}:0 | a:1 | $");
+    }
+
+    #[test]
+    fn tokens_that_came_before_a_stop_string_give_the_same_text_again() {
+        for (tokens, stops, expected) in [
+            // Held back for another stop string than the one that came.
+            (&[" there", " you"][..], &["there you go", " you"][..], " there"),
+            // Held back for the one that came.
+            (&["a ST", "OP"], &["STOP", "ST?"], "a "),
+            (&["ab", "cde"], &["abcx", "bcd"], "a"),
+            // Its beginning is in the last token, and looks longer than it is.
+            (&["aa", "ab"], &["aab"], "a"),
+            (&["x", "yy", "z"], &["xyyq", "yz"], "xy"),
+            (&["\u{645}", "<", "/s>"], &["</s>"], "\u{645}"),
+        ] {
+            let (mut new, _) = stream(tokens, stops);
+            let mut pieces = Vec::new();
+            for id in 256..256 + tokens.len() as u32 {
+                new.push(id, &mut pieces);
+            }
+            let stop = new.stop_string().expect("one came");
+            let (mut again, _) = stream(tokens, stops);
+            let mut again_pieces = Vec::new();
+            for id in pieces.iter().flat_map(|piece| &piece.ids) {
+                again.push(*id, &mut again_pieces);
+            }
+            again.finish_before(stop, &mut again_pieces);
+            let text = |pieces: &[Piece]| -> String {
+                pieces.iter().map(|piece| piece.text.as_str()).collect()
+            };
+            assert_eq!(text(&pieces), expected);
+            assert_eq!(text(&again_pieces), expected, "{tokens:?}, {stops:?}");
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ fn users_are_invited_changed_and_disabled() {
     let invitation = shell.ok("user create Ann@Example.com --account research --role owner");
     assert!(invitation.starts_with("mi-") && invitation.trim_end().len() == 46, "{invitation}");
     assert_ne!(shell.ok("user invite 1"), invitation);
+    let link = "\"http://127.0.0.1:8080/#/invitation/mi-";
+    assert!(shell.ok("user invite 1 --json").contains(link));
     let refused = shell.refused("user role 1 member");
     assert!(refused.contains("last owner"), "{refused}");
     shell.ok("user create bob --account research --role owner");

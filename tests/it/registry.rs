@@ -195,6 +195,44 @@ async fn a_status_request_reads_no_weights_and_a_refused_file_is_read_once() {
 }
 
 #[tokio::test]
+async fn a_load_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("model.gguf");
+    // Nobody can read this to its end before somebody writes.
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("it runs").success());
+    let models = format!(
+        "[[models]]\nid = \"model\"\ntier = \"standard\"\nsha256 = \"{}\"\n\
+         sources = [{{ path = {file:?} }}]\n",
+        "0".repeat(64)
+    );
+    let registry = Arc::new(Registry::new(config_of(folder.path(), "", &models)));
+    let ask = || {
+        let registry = Arc::clone(&registry);
+        tokio::spawn(async move { registry.get("model").await.map(drop) })
+    };
+    let asked = [(); 5].map(|()| ask());
+    while registry.status()[0].waiting < asked.len() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let write = move || {
+        let mut pipe = std::fs::File::options().write(true).open(&file).expect("its reader");
+        // Whoever reads now has the pipe; whoever opens the file from now on finds other weights.
+        std::fs::remove_file(&file).expect("removed");
+        std::fs::write(&file, "other weights").expect("written");
+        std::io::Write::write_all(&mut pipe, b"weights").expect("read");
+    };
+    tokio::task::spawn_blocking(write).await.expect("no panic");
+    let mut told = Vec::new();
+    for asked in asked {
+        told.push(asked.await.expect("no panic").expect_err("it is damaged").to_string());
+    }
+    assert!(told.iter().all(|why| *why == told[0]), "{told:#?}");
+    let next = registry.get("model").await.expect_err("other weights").to_string();
+    assert!(next.contains(" instead of 000") && next != told[0], "{next}");
+}
+
+#[tokio::test]
 async fn vectors_are_pooled_as_the_operator_says_or_the_files_or_by_the_last_token() {
     let check = async |lines: &str, file: Option<Value>, expected: Result<Pooling, &str>| {
         let folder = TempDir::new().expect("a folder");

@@ -14,8 +14,9 @@ use crate::api::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::openai::idempotency_key;
 use crate::api::operator::Operator;
+use crate::api::plan::plan_json;
 use crate::api::url::{Path, Query};
-use crate::ledger::AuditEntry;
+use crate::ledger::{AuditEntry, AuditFilter};
 
 /// The most entries of the audit in one answer.
 pub(in crate::api) const MAX_ENTRIES: u32 = 1_000;
@@ -69,15 +70,7 @@ pub(super) async fn change(
 
 /// `GET /api/v1/admin/plans`
 pub(super) async fn plans(_: Operator, State(state): State<AppState>) -> Json<Value> {
-    let plans = state.config.catalog.plans.iter().map(|(name, plan)| {
-        json!({
-            "name": name,
-            "max_requests_per_minute": plan.max_requests_per_minute,
-            "max_input_tokens_per_minute": plan.max_input_tokens_per_minute,
-            "max_prompt_tokens": plan.max_prompt_tokens,
-            "max_concurrent_requests": plan.max_concurrent_requests,
-        })
-    });
+    let plans = state.config.catalog.plans.iter().map(|(name, plan)| plan_json(name, plan));
     Json(json!({ "object": "list", "data": plans.collect::<Vec<Value>>() }))
 }
 
@@ -86,6 +79,8 @@ pub(super) async fn plans(_: Operator, State(state): State<AppState>) -> Json<Va
 pub(super) struct AuditQuery {
     /// Entries before this one, to read further back.
     before: Option<i64>,
+    actor: Option<String>,
+    action: Option<String>,
     limit: Option<u32>,
 }
 
@@ -96,9 +91,20 @@ pub(super) async fn audit(
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Value>, ApiError> {
     let limit = query.limit.unwrap_or(DEFAULT_ENTRIES).clamp(1, MAX_ENTRIES);
-    let entries = state.read_ledger(move |ledger| ledger.audit(query.before, limit)).await?;
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let filter = AuditFilter {
+        before: query.before,
+        actor: given(query.actor),
+        action: given(query.action),
+        // One more tells whether there are more.
+        limit: limit + 1,
+    };
+    let mut entries = state.read_ledger(move |ledger| ledger.audit(&filter)).await?;
+    let has_more = entries.len() > limit as usize;
+    entries.truncate(limit as usize);
+    let next = entries.last().filter(|_| has_more).map(|entry| entry.id);
     let data: Vec<Value> = entries.iter().map(entry_json).collect();
-    Ok(Json(json!({ "object": "list", "data": data })))
+    Ok(Json(json!({ "object": "list", "data": data, "has_more": has_more, "next": next })))
 }
 
 fn entry_json(entry: &AuditEntry) -> Value {

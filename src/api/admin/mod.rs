@@ -2,7 +2,10 @@
 //! Promises: every change is in the audit with who made it; a secret is shown once.
 //! Never knows: how the books are kept.
 
+mod books;
 mod corrections;
+mod models;
+mod reconciliation;
 mod sales;
 mod vouchers;
 
@@ -25,7 +28,10 @@ use super::{notices, request_log, responses, usage, users};
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{AccountInfo, Credits};
 
+pub(super) use books::VERIFY_STATES;
 pub(super) use corrections::{DEFAULT_ENTRIES, MAX_ENTRIES};
+pub(super) use models::STATES as MODEL_STATES;
+pub(super) use reconciliation::NEEDS;
 pub(super) use sales::MAX_ORDERS;
 pub(super) use vouchers::{MAX_EXPIRE_DAYS, MAX_VOUCHERS};
 
@@ -46,9 +52,16 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/topups/{id}/check", post(sales::check))
         .route("/topups/{id}/confirm", post(sales::confirm))
         .route("/topups/{id}/refunds", post(sales::refund))
+        .route("/topups/{id}/settle", post(reconciliation::settle))
+        .route("/reconciliation", get(reconciliation::list))
         .route("/refunds", get(sales::pending_refunds))
         .route("/refunds/{id}/settle", post(sales::settle_refund))
         .route("/revenue", get(sales::revenue))
+        .route("/models", get(models::list))
+        .route("/models/load", post(models::load))
+        .route("/models/unload", post(models::unload))
+        .route("/ledger", get(books::show))
+        .route("/ledger/verify", post(books::verify))
         .route("/vouchers", get(vouchers::list).post(vouchers::create))
         .route("/vouchers/{batch}/void", post(vouchers::void))
         .merge(users::routes())

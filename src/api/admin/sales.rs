@@ -181,7 +181,7 @@ fn day_json(day: &PaidDay) -> Value {
     })
 }
 
-fn order_json(topup: &TopupInfo) -> Value {
+pub(super) fn order_json(topup: &TopupInfo) -> Value {
     let mut shown = topup_json(topup);
     shown["account"] = json!(topup.account_name);
     shown["actor"] = json!(topup.actor);
@@ -191,7 +191,7 @@ fn order_json(topup: &TopupInfo) -> Value {
     shown
 }
 
-fn refund_json(refund: &RefundInfo) -> Value {
+pub(super) fn refund_json(refund: &RefundInfo) -> Value {
     json!({
         "id": refund.id.to_string(),
         "object": "refund",

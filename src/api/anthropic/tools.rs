@@ -55,6 +55,7 @@ fn tool_of(fields: &Fields<'_>) -> Result<Tool, ApiError> {
         name: name_of(fields)?,
         description: fields.string("description")?.map(str::to_owned),
         parameters: Some(Value::Object(schema.object().clone())),
+        parameters_field: fields.path("input_schema"),
         strict: fields.boolean("strict")?.unwrap_or(false),
     })
 }

@@ -4,7 +4,7 @@
 //! A route reads its body into a [`ChatRequest`], [`start`]s it, and writes what is delivered.
 //! Never knows: which route asked, how the answer is generated or paid for.
 
-mod calls;
+mod answer_grammar;
 mod request;
 mod tools;
 

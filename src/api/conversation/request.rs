@@ -12,7 +12,7 @@ use super::super::generation::{self, GenerationRequest, Started};
 use super::super::limits::Admission;
 use super::super::openai::{require_a_token, require_places, require_room};
 use super::super::sampling::SamplingFields;
-use super::calls::CallGrammar;
+use super::answer_grammar::AnswerGrammar;
 use super::tools::ToolUse;
 use crate::registry::LoadedModel;
 use crate::text::{AnswerRules, ChatMessage, ChatTemplate, Opening, Segment, TemplateOptions};
@@ -72,17 +72,14 @@ pub(in super::super) async fn start(
     require_a_token(&model, request.max_credits)?;
     let sampling = request.sampling.resolve(&model, request.top_logprobs)?;
     let field = request.prompt.field;
-    let Prepared { ids, answers, calls } = prepare(state, &model, request.prompt).await?;
+    let prepared = prepare(state, &model, request.prompt, request.format).await?;
+    let Prepared { ids, answers, grammar } = prepared;
     require_room(&model, field, ids.len())?;
     let prompts = vec![ids];
     admission.check_prompts(field, &prompts)?;
-    let constraint = match (calls, request.format) {
-        // An answer that may be a call is none of that format.
-        (Some(calls), format) if calls.are_required() || format.is_none() => {
-            Some(calls.compile(state, &model).await?)
-        }
-        (_, Some(format)) => Some(format.compile(state, &model).await?),
-        (_, None) => None,
+    let constraint = match grammar {
+        Some(grammar) => Some(grammar.compile(&model, caller.lane()).await?),
+        None => None,
     };
     let request = GenerationRequest {
         model,
@@ -133,14 +130,15 @@ struct Prepared {
     ids: Vec<u32>,
     /// How they are read.
     answers: AnswerRules,
-    /// What calls in them have to look like.
-    calls: Option<CallGrammar>,
+    /// What they have to look like.
+    grammar: Option<AnswerGrammar>,
 }
 
 async fn prepare(
     state: &AppState,
     model: &Arc<LoadedModel>,
     prompt: Prompt,
+    wanted: Option<Format>,
 ) -> Result<Prepared, ApiError> {
     let (model, now, bytes) = (model.clone(), state.now_secs(), prompt.bytes);
     let prepare = move || {
@@ -151,8 +149,9 @@ async fn prepare(
         let opening = Opening::of_prompt(&segments, prefill);
         let format = Prompt::template(&model)?.format();
         let answers = format.rules(prompt.tools.offer(format.syntax), opening);
-        let calls = CallGrammar::new(&prompt.tools, format, opening, &model.tokenizer);
-        Ok(Prepared { ids, answers, calls })
+        let tokenizer = &model.tokenizer;
+        let grammar = AnswerGrammar::new(&prompt.tools, wanted, format, opening, tokenizer);
+        Ok(Prepared { ids, answers, grammar })
     };
     state.text_work(bytes, prepare).await?
 }

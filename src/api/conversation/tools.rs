@@ -11,6 +11,8 @@ pub(in super::super) struct Tool {
     pub(in super::super) description: Option<String>,
     /// JSON schema of its arguments; `None`: it takes none.
     pub(in super::super) parameters: Option<Value>,
+    /// Where the request has that schema: each API has a place of its own.
+    pub(in super::super) parameters_field: String,
     /// Whether calls must fit the schema even where the model is free to call.
     pub(in super::super) strict: bool,
 }

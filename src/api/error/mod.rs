@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::limits::{PromptLimit, RateLimit};
 use crate::ledger::Scope;
 
+/// The dashboard's page that sells credits, at this server's own address.
+const TOP_UP_PAGE: &str = "/#/billing";
+
 /// Why a request was not served. The message is for the caller: value, bound, remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ApiError {
@@ -119,6 +122,15 @@ pub enum ApiError {
     /// Credits are spent with keys only, and a key's route tells of the key.
     #[error("a session is not enough here: send an API key of the account")]
     NeedsKey,
+    /// The key behind a user's playground was revoked.
+    #[error("your key 'Playground' was revoked: ask an owner of the account for a key")]
+    PlaygroundRevoked,
+    /// A browser's cookie comes with a request that another site may have made it send.
+    #[error(
+        "a browser's cookie counts for this server's own pages only: send the header \
+         'x-mizan-dashboard: 1' from there, or a key as 'Authorization: Bearer KEY'"
+    )]
+    CrossSite,
     /// The route is for people who signed in.
     #[error("only who has signed in can do this: send a session's secret")]
     NeedsSession,
@@ -215,6 +227,9 @@ pub enum ApiError {
     /// There is nothing at this path.
     #[error("there is nothing at {0}")]
     UnknownRoute(String),
+    /// The pages have no such file.
+    #[error("the dashboard has no file '{0}'")]
+    UnknownFile(String),
     /// The path exists, for other methods.
     #[error("{0} is not allowed here; the 'allow' header lists what is")]
     MethodNotAllowed(String),
@@ -256,6 +271,9 @@ pub enum ApiError {
         /// What the operator has to know.
         why: String,
     },
+    /// The model can not be put out of memory now.
+    #[error("{0}")]
+    ModelInUse(String),
     /// The ledger does not take charges, so nothing is generated.
     #[error("credits can not be charged at the moment, so nothing is generated")]
     LedgerUnavailable,
@@ -358,6 +376,8 @@ impl ApiError {
             Self::NotAnAccount => Shape::forbidden(),
             Self::MissingScope(_) => Shape::forbidden(),
             Self::NeedsKey => Shape::forbidden(),
+            Self::PlaygroundRevoked => Shape::forbidden().code("playground_revoked"),
+            Self::CrossSite => Shape::forbidden().code("csrf"),
             Self::NeedsSession => Shape::forbidden(),
             Self::Forbidden(_) => Shape::forbidden(),
             Self::WrongPassword => Shape::invalid(Status::UNAUTHORIZED).code("wrong_password"),
@@ -394,6 +414,7 @@ impl ApiError {
             // Not 409, which clients try again.
             Self::Conflict(_) => Shape::invalid(Status::UNPROCESSABLE_ENTITY),
             Self::UnknownRoute(_) => Shape::invalid(Status::NOT_FOUND),
+            Self::UnknownFile(_) => Shape::invalid(Status::NOT_FOUND),
             Self::MethodNotAllowed(_) => Shape::invalid(Status::METHOD_NOT_ALLOWED),
             Self::IdempotencyMismatch => {
                 Shape::invalid(Status::UNPROCESSABLE_ENTITY).code("idempotency_mismatch")
@@ -408,6 +429,7 @@ impl ApiError {
             Self::TooBusy { .. } => Shape::unavailable("too_busy", 10),
             Self::ModelLoading(_) => Shape::unavailable("model_loading", 5),
             Self::ModelUnavailable { .. } => Shape::unavailable("model_unavailable", 60),
+            Self::ModelInUse(_) => Shape::invalid(Status::CONFLICT).code("model_in_use"),
             Self::LedgerUnavailable => Shape::unavailable("ledger_unavailable", 10),
             Self::ShuttingDown => Shape::unavailable("shutting_down", 5),
         }
@@ -426,9 +448,8 @@ impl ApiError {
         if let Self::OutOfCredits { required, balance, .. }
         | Self::KeyLimitReached { required, balance, .. } = self
         {
-            // `top_up_url` stays null where the server has no page that sells credits.
             error["metadata"] =
-                json!({ "balance": balance, "required": required, "top_up_url": null });
+                json!({ "balance": balance, "required": required, "top_up_url": TOP_UP_PAGE });
         }
         json!({ "error": error })
     }

@@ -3,8 +3,8 @@
 use super::ApiError;
 use crate::billing::{CallbackError, CheckError, ConfirmError, OrderError, RefundError};
 use crate::ledger::{
-    BeginRefundError, CorrectError, FinishRefundError, PayTopupError, RedeemError, TopupError,
-    VoucherError,
+    BeginRefundError, CorrectError, FinishRefundError, PayTopupError, RedeemError,
+    SettleMismatchError, TopupError, VoucherError,
 };
 use crate::payments::ProviderError;
 
@@ -98,6 +98,19 @@ impl From<TopupError> for ApiError {
             TopupError::OtherOrder(_) => Self::Conflict(error.to_string()),
             TopupError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
             TopupError::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}
+
+impl From<SettleMismatchError> for ApiError {
+    fn from(error: SettleMismatchError) -> Self {
+        match error {
+            SettleMismatchError::UnknownTopup => Self::UnknownTopup,
+            SettleMismatchError::NothingToSettle => Self::Conflict(error.to_string()),
+            SettleMismatchError::Invalid(invalid) => {
+                Self::field(invalid.field, invalid.to_string())
+            }
+            SettleMismatchError::Unavailable(why) => Self::unavailable(&why),
         }
     }
 }

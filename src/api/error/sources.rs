@@ -6,7 +6,7 @@ use crate::ledger::{
     AccountError, ChargeError, ExportError, GrantError, KeyError, LedgerError, NoticeError,
     OpenError, ReceiptError, Unavailable, UsageError,
 };
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, UnloadError};
 
 impl From<OpenError> for ApiError {
     fn from(error: OpenError) -> Self {
@@ -125,6 +125,17 @@ impl From<RegistryError> for ApiError {
     }
 }
 
+impl From<UnloadError> for ApiError {
+    fn from(error: UnloadError) -> Self {
+        match error {
+            UnloadError::UnknownModel(model) => Self::UnknownModel(model),
+            UnloadError::Loading(_) | UnloadError::InUse { .. } => {
+                Self::ModelInUse(error.to_string())
+            }
+        }
+    }
+}
+
 impl From<ReceiptError> for ApiError {
     fn from(error: ReceiptError) -> Self {
         match error {
@@ -169,6 +180,12 @@ impl From<NoticeError> for ApiError {
             NoticeError::Invalid(invalid) => Self::field(invalid.field, invalid.to_string()),
             NoticeError::Unavailable(why) => Self::unavailable(&why),
         }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(why: Unavailable) -> Self {
+        Self::unavailable(&why)
     }
 }
 

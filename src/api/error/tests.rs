@@ -45,6 +45,9 @@ fn every_error_has_openais_shape() {
     check(NeedsKey, 403, "permission_error", None, None);
     check(NeedsSession, 403, "permission_error", None, None);
     check(Forbidden("more".to_owned()), 403, "permission_error", None, None);
+    check(PlaygroundRevoked, 403, "permission_error", Some("playground_revoked"), None);
+    check(CrossSite, 403, "permission_error", Some("csrf"), None);
+    check(UnknownFile("x".to_owned()), 404, invalid, None, None);
     check(WrongPassword, 401, invalid, Some("wrong_password"), None);
     let tries = TooManySignIns { retry_after_secs: 9 };
     check(tries, 429, "rate_limit_error", Some("rate_limit_exceeded"), None);
@@ -89,6 +92,7 @@ fn every_error_has_openais_shape() {
     let loading = ModelLoading("m".to_owned());
     check(loading, 503, "server_error", Some("model_loading"), None);
     check(unavailable, 503, "server_error", Some("model_unavailable"), None);
+    check(ModelInUse("busy".to_owned()), 409, invalid, Some("model_in_use"), None);
     check(LedgerUnavailable, 503, "server_error", Some("ledger_unavailable"), None);
     check(ShuttingDown, 503, "server_error", Some("shutting_down"), None);
 }
@@ -98,7 +102,7 @@ fn only_refusals_for_lack_of_credits_say_what_is_needed() {
     let body = ApiError::OutOfCredits { required: 2, balance: 1 }.body();
     assert_eq!(
         body["error"]["metadata"],
-        json!({ "balance": 1, "required": 2, "top_up_url": null })
+        json!({ "balance": 1, "required": 2, "top_up_url": "/#/billing" })
     );
     assert!(ApiError::Internal.body()["error"].get("metadata").is_none());
 }

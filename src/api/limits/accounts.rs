@@ -135,6 +135,11 @@ impl Limiter {
         standings
     }
 
+    /// Requests of `account` that run, where they are counted.
+    pub(super) fn running(&self, account: AccountId) -> u32 {
+        self.lock().used.get(&account).map_or(0, |used| used.running)
+    }
+
     /// Accounts that are looked after.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -23,12 +23,12 @@ pub(super) struct Bucket {
 
 /// Where a limit stands, as OpenAI's headers tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(in crate::api) struct Standing {
     pub(super) limit: u32,
     /// What could be taken now.
-    pub(super) remaining: u64,
+    pub(in crate::api) remaining: u64,
     /// Until all of the limit could be taken, if nothing is meanwhile.
-    pub(super) reset_ms: u64,
+    pub(in crate::api) reset_ms: u64,
 }
 
 impl Bucket {

@@ -24,6 +24,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 pub(super) use accounts::Limiter;
+pub(super) use bucket::Standing;
 pub use refusal::{PromptLimit, RateLimit};
 
 use super::AppState;
@@ -31,7 +32,7 @@ use super::access::Access;
 use super::auth::Principal;
 use super::error::ApiError;
 use crate::catalog::{DEFAULT_PLAN, Plan};
-use crate::ledger::{AccountId, Clock, KeyInfo, Scope};
+use crate::ledger::{AccountId, Clock, Scope};
 use accounts::Place;
 use refusal::duration;
 
@@ -67,16 +68,9 @@ pub(super) struct Admission {
 }
 
 impl Quota {
-    fn of(state: &AppState, key: &KeyInfo) -> Self {
-        let plans = &state.config.catalog.plans;
-        // The plan of an account may have left the file since.
-        let plan = plans.get(&key.plan).or_else(|| plans.get(DEFAULT_PLAN));
-        Self {
-            limiter: state.limiter.clone(),
-            clock: state.clock.clone(),
-            account: key.account,
-            plan: plan.copied().unwrap_or_default(),
-        }
+    fn of(state: &AppState, account: AccountId, plan: &str) -> Self {
+        let (_, plan) = in_force(state, plan);
+        Self { limiter: state.limiter.clone(), clock: state.clock.clone(), account, plan }
     }
 
     fn begin(&self) -> Result<Place, RateLimit> {
@@ -93,6 +87,36 @@ impl Quota {
             headers.insert(reset, until.expect("digits and letters are a header value"));
         }
     }
+}
+
+/// The plan of an account, and its name. The one that the account was given may have left the file
+/// since.
+fn in_force<'a>(state: &AppState, name: &'a str) -> (&'a str, Plan) {
+    let plans = &state.config.catalog.plans;
+    match plans.get(name) {
+        Some(plan) => (name, *plan),
+        None => (DEFAULT_PLAN, plans.get(DEFAULT_PLAN).copied().unwrap_or_default()),
+    }
+}
+
+/// A plan, and what is left of it now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance<'a> {
+    pub(super) name: &'a str,
+    pub(super) plan: Plan,
+    pub(super) requests: Option<Standing>,
+    pub(super) input_tokens: Option<Standing>,
+    /// Requests that could begin beside those that run.
+    pub(super) concurrent: Option<u32>,
+}
+
+/// Where `account` stands, whose plan is called `plan`.
+pub(super) fn allowance<'a>(state: &AppState, account: AccountId, plan: &'a str) -> Allowance<'a> {
+    let (name, plan) = in_force(state, plan);
+    let [requests, input_tokens] = state.limiter.standings(account, &plan, &*state.clock);
+    let left = |limit: u32| limit.saturating_sub(state.limiter.running(account));
+    let concurrent = plan.max_concurrent_requests.map(left);
+    Allowance { name, plan, requests, input_tokens, concurrent }
 }
 
 impl Admission {
@@ -148,7 +172,7 @@ pub(super) async fn enforce(
     else {
         return next.run(request).await;
     };
-    let quota = Quota::of(&state, key);
+    let quota = Quota::of(&state, key.account, &key.plan);
     let mut response = match quota.begin() {
         Ok(place) => {
             let admission = Admission { quota: quota.clone(), _place: Arc::new(place) };

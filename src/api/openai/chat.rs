@@ -35,6 +35,8 @@ const UNSUPPORTED: &[Unsupported] = &[
     ("modalities", |modalities| *modalities == serde_json::json!(["text"])),
     ("audio", never),
     ("web_search_options", never),
+    // Others' field: what a model thinks is paid for, so it is always told.
+    ("include_reasoning", |include| *include == true),
 ];
 
 /// `POST /v1/chat/completions`

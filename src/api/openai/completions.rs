@@ -73,7 +73,7 @@ pub(in super::super) async fn create(
     }
     admission.check_prompts("prompt", &prompts)?;
     let constraint = match format {
-        Some(format) => Some(format.compile(&state, &model).await?),
+        Some(format) => Some(format.compile(&model, caller.lane()).await?),
         None => None,
     };
     let wire = CompletionWire {

@@ -15,6 +15,10 @@ pub(in super::super) const ROLES: [&str; 6] =
 pub(in super::super) const MAX_TOOLS: usize = 128;
 pub(in super::super) const MAX_TOOL_NAME: usize = 64;
 
+/// How much a model may be told to reason: OpenAI's words.
+pub(in super::super) const EFFORTS: [&str; 7] =
+    ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// Reads `messages`, `tools` and `chat_template_kwargs` of a body of `bytes` length.
 pub(in super::super) fn prompt_of(fields: &Fields<'_>, bytes: usize) -> Result<Prompt, ApiError> {
     let list = fields.require("messages", fields.array("messages")?)?;
@@ -48,19 +52,22 @@ fn enable_thinking(
         _ => (fields, "reasoning_effort"),
     };
     let Some(effort) = fields.string(name)? else { return Ok(explicit) };
-    let implied = match effort {
-        "none" => Some(false),
-        "minimal" => None,
-        "low" | "medium" | "high" => Some(true),
+    // Templates know three words for it.
+    let (implied, word) = match effort {
+        "none" => (Some(false), effort),
+        "minimal" => (None, effort),
+        "low" | "medium" | "high" => (Some(true), effort),
+        "xhigh" | "max" => (Some(true), "high"),
         other => {
             let message = format!(
-                "'{}' is {other:?} and must be 'none', 'minimal', 'low', 'medium' or 'high'",
-                fields.path(name)
+                "'{}' is {other:?} and must be one of {}",
+                fields.path(name),
+                EFFORTS.join(", ")
             );
             return Err(fields.refuse(name, message));
         }
     };
-    variables.entry("reasoning_effort").or_insert_with(|| effort.into());
+    variables.entry("reasoning_effort").or_insert_with(|| word.into());
     Ok(explicit.or(implied))
 }
 
@@ -170,6 +177,17 @@ fn content_of(fields: &Fields<'_>) -> Result<Option<String>, ApiError> {
 
 /// `tools`, `tool_choice` and `parallel_tool_calls`.
 fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {
+    let tools = tool_list(fields, tool_of)?;
+    let choice = tool_choice_of(fields, &tools)?;
+    let is_single = !fields.boolean("parallel_tool_calls")?.unwrap_or(true);
+    Ok(ToolUse { tools, choice, is_single })
+}
+
+/// `tools`, each as `tool_of` reads it and named differently.
+pub(in super::super) fn tool_list(
+    fields: &Fields<'_>,
+    tool_of: impl Fn(&Fields<'_>) -> Result<Tool, ApiError>,
+) -> Result<Vec<Tool>, ApiError> {
     let list = fields.array("tools")?.map_or(&[][..], Vec::as_slice);
     if list.len() > MAX_TOOLS {
         let message = format!("'tools' has {} tools and may have {MAX_TOOLS}", list.len());
@@ -184,29 +202,38 @@ fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {
         }
         tools.push(tool);
     }
-    let choice = tool_choice_of(fields, &tools)?;
-    let is_single = !fields.boolean("parallel_tool_calls")?.unwrap_or(true);
-    Ok(ToolUse { tools, choice, is_single })
+    Ok(tools)
 }
 
 fn tool_of(fields: &Fields<'_>) -> Result<Tool, ApiError> {
-    let kind = fields.require("type", fields.string("type")?)?;
-    if kind != "function" {
-        let message = format!("tools of type '{kind}' are not supported, only 'function'");
-        return Err(fields.refuse("type", message));
+    require_function(fields)?;
+    function_of(&fields.require("function", fields.fields("function")?)?)
+}
+
+/// Refuses tools that only OpenAI's servers have.
+pub(in super::super) fn require_function(fields: &Fields<'_>) -> Result<(), ApiError> {
+    match fields.require("type", fields.string("type")?)? {
+        "function" => Ok(()),
+        kind => {
+            let message = format!("tools of type '{kind}' are not supported, only 'function'");
+            Err(fields.refuse("type", message))
+        }
     }
-    let function = fields.require("function", fields.fields("function")?)?;
-    let name = tool_name(&function)?;
+}
+
+/// `name`, `description`, `parameters` and `strict` of a function.
+pub(in super::super) fn function_of(fields: &Fields<'_>) -> Result<Tool, ApiError> {
     Ok(Tool {
-        name,
-        description: function.string("description")?.map(str::to_owned),
-        parameters: function.fields("parameters")?.map(|p| Value::Object(p.object().clone())),
-        strict: function.boolean("strict")?.unwrap_or(false),
+        name: tool_name(fields)?,
+        description: fields.string("description")?.map(str::to_owned),
+        parameters: fields.fields("parameters")?.map(|p| Value::Object(p.object().clone())),
+        parameters_field: fields.path("parameters"),
+        strict: fields.boolean("strict")?.unwrap_or(false),
     })
 }
 
 /// `name` of a tool: letters, digits, `_`, `-` and `.`, up to a bound.
-pub(in super::super) fn tool_name(fields: &Fields<'_>) -> Result<String, ApiError> {
+fn tool_name(fields: &Fields<'_>) -> Result<String, ApiError> {
     let name = fields.require("name", fields.string("name")?)?;
     let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > MAX_TOOL_NAME || !name.chars().all(is_fit) {
@@ -222,17 +249,7 @@ pub(in super::super) fn tool_name(fields: &Fields<'_>) -> Result<String, ApiErro
 fn tool_choice_of(fields: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, ApiError> {
     let choice = match fields.get("tool_choice") {
         None => return Ok(ToolChoice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            other => {
-                let message = format!(
-                    "'tool_choice' is {other:?} and must be 'none', 'auto', 'required' or a tool"
-                );
-                return Err(fields.refuse("tool_choice", message));
-            }
-        },
+        Some(Value::String(word)) => choice_of_word(fields, word)?,
         Some(Value::Object(_)) => {
             let choice = fields.require("tool_choice", fields.fields("tool_choice")?)?;
             let function = choice.require("function", choice.fields("function")?)?;
@@ -242,6 +259,24 @@ fn tool_choice_of(fields: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, Api
         Some(other) => return Err(wrong("tool_choice", "a string or an object", other)),
     };
     require_offered(fields, choice, tools)
+}
+
+/// `tool_choice` where it is a word.
+pub(in super::super) fn choice_of_word(
+    fields: &Fields<'_>,
+    word: &str,
+) -> Result<ToolChoice, ApiError> {
+    match word {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        "required" => Ok(ToolChoice::Required),
+        other => {
+            let message = format!(
+                "'tool_choice' is {other:?} and must be 'none', 'auto', 'required' or a tool"
+            );
+            Err(fields.refuse("tool_choice", message))
+        }
+    }
 }
 
 /// Refuses a choice that no tool can fulfil.

@@ -329,7 +329,7 @@ impl CompletionLogprobs {
         }
     }
 
-    /// Adds a token, and says how many characters it has.
+    /// Adds a token, and says how many characters begin in it: one that spans tokens counts once.
     fn push(
         &mut self,
         tokenizer: &Tokenizer,
@@ -338,7 +338,8 @@ impl CompletionLogprobs {
         text_offset: usize,
     ) -> usize {
         let token = token_text(tokenizer, id);
-        let num_chars = token.chars().count();
+        let begins_character = |byte: &&u8| **byte & 0xC0 != 0x80;
+        let num_chars = tokenizer.token_bytes(id).iter().filter(begins_character).count();
         let top = logprobs.map(|logprobs| {
             let top = logprobs.top.iter();
             top.map(|(id, lp)| (token_text(tokenizer, *id), finite(*lp).into())).collect()

@@ -1,5 +1,6 @@
 //! What a key is, what the account has, its answers again, and proofs of what they cost.
 
+use super::admin::plan_limits;
 use super::operation::{Group, get};
 use super::schema::{
     Field, Schema, boolean, constant, data_of, either, integer, list, named, object, required,
@@ -18,6 +19,9 @@ pub(super) fn group() -> Group {
         operations: vec![
             get("/api/v1/key", "getKey", "Show the key that asks")
                 .answers("The key.", data_of(named("OwnKey"))),
+            get("/api/v1/plan", "getPlan", "Show the account's plan")
+                .about("Its limits, and what is left of them now.")
+                .answers("The plan.", data_of(own_plan())),
             get("/api/v1/credits", "getCredits", "Show the balance")
                 .answers("The credits.", data_of(credits())),
             get("/api/v1/generations/{id}", "getGeneration", "Show one request again")
@@ -86,6 +90,28 @@ fn own_key() -> Schema {
             required("is_free_tier", boolean("OpenRouter's field: always false.")),
         ],
     )
+}
+
+fn own_plan() -> Schema {
+    let left = |about: &str| integer(&format!("{about} Null: no limit.")).at_least(0).or_null();
+    let remaining = object(
+        "What could be asked for now.",
+        [
+            required("requests", left("Requests.")),
+            required("input_tokens", left("Input tokens.")),
+            required("concurrent_requests", left("Requests beside those that run.")),
+        ],
+    );
+    let reset_ms = object(
+        "Milliseconds until all of a limit is there again, if nothing is asked for meanwhile.",
+        [
+            required("requests", left("Of requests.")),
+            required("input_tokens", left("Of input tokens.")),
+        ],
+    );
+    let mut fields = plan_limits();
+    fields.extend([required("remaining", remaining), required("reset_ms", reset_ms)]);
+    object("The account's plan.", fields)
 }
 
 fn credits() -> Schema {

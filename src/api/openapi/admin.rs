@@ -3,8 +3,8 @@
 use super::super::admin::{DEFAULT_ENTRIES, MAX_ENTRIES};
 use super::operation::{Group, Operation, get, patch, post};
 use super::schema::{
-    Field, Schema, any, boolean, integer, list, list_of, named, object, optional, request,
-    required, seconds, text, word,
+    Field, Schema, any, boolean, integer, list, list_of, named, object, object_name, optional,
+    request, required, seconds, text, word,
 };
 use crate::catalog::DEFAULT_PLAN;
 use crate::ledger::{MAX_AMOUNT, MAX_NAME_CHARS, MAX_REASON_CHARS};
@@ -73,13 +73,19 @@ pub(super) fn group() -> Group {
                         .within(1..=MAX_ENTRIES)
                         .default(DEFAULT_ENTRIES),
                 )
-                .answers("The entries.", list_of("The latest first.", named("AuditEntry"))),
+                .query("actor", text("Only what this one did."))
+                .query(
+                    "action",
+                    text("Only this action, or all that begin with it and a dot.")
+                        .example("account"),
+                )
+                .answers("The entries.", audit_page()),
             export(),
         ],
         schemas: vec![
             ("Account", object("An account.", account_fields())),
             ("BalanceChange", balance()),
-            ("Plan", plan_limits()),
+            ("Plan", object("The limits of a plan.", plan_limits())),
             ("AuditEntry", audit_entry()),
         ],
     }
@@ -140,16 +146,26 @@ fn account_with_keys() -> Schema {
     object("An account and its keys.", fields)
 }
 
-fn plan_limits() -> Schema {
+/// The fields of a plan.
+pub(super) fn plan_limits() -> Vec<Field> {
     let limit = |about: &str| integer(&format!("{about} Null: no limit.")).at_least(0).or_null();
+    vec![
+        required("name", text("Its name.")),
+        required("max_requests_per_minute", limit("Requests a minute.")),
+        required("max_input_tokens_per_minute", limit("Input tokens a minute.")),
+        required("max_prompt_tokens", limit("Tokens of one prompt.")),
+        required("max_concurrent_requests", limit("Requests at the same time.")),
+    ]
+}
+
+fn audit_page() -> Schema {
     object(
-        "The limits of a plan.",
+        "A part of the audit.",
         [
-            required("name", text("Its name.")),
-            required("max_requests_per_minute", limit("Requests a minute.")),
-            required("max_input_tokens_per_minute", limit("Input tokens a minute.")),
-            required("max_prompt_tokens", limit("Tokens of one prompt.")),
-            required("max_concurrent_requests", limit("Requests at the same time.")),
+            object_name("list"),
+            required("data", list("The latest first.", named("AuditEntry"))),
+            required("has_more", boolean("Whether there are earlier ones.")),
+            required("next", integer("What `before` is for the next ones.").or_null()),
         ],
     )
 }

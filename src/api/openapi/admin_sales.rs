@@ -1,6 +1,6 @@
 //! Orders, refunds and vouchers as the operator sees them.
 
-use super::super::admin::{MAX_EXPIRE_DAYS, MAX_ORDERS, MAX_VOUCHERS};
+use super::super::admin::{MAX_EXPIRE_DAYS, MAX_ORDERS, MAX_VOUCHERS, NEEDS};
 use super::admin::reason;
 use super::billing::{kwd, topup_fields};
 use super::operation::{Group, Operation, get, post};
@@ -69,6 +69,20 @@ fn orders() -> Vec<Operation> {
         .body(confirm)
         .answers("The order, paid.", named("Order"))
         .fails(&[422]),
+        of_order(post(
+            "/api/v1/admin/topups/{id}/settle",
+            "settleOrder",
+            "Say what was done about money that does not fit an order",
+        ))
+        .body(request("What was done.", [required("note", reason())]))
+        .answers("The order.", named("Order"))
+        .fails(&[422]),
+        get("/api/v1/admin/reconciliation", "listUnreconciled", "List money that needs a look")
+            .about(
+                "First payments that do not fit their order, which nobody was given credits for; \
+                 then transfers to confirm, then orders whose payment is awaited.",
+            )
+            .answers("The orders and refunds.", unreconciled()),
         get("/api/v1/admin/revenue", "getRevenue", "Sum up the money")
             .answers("By day of Kuwait and pack.", named("Revenue")),
     ]
@@ -172,6 +186,23 @@ fn order_page() -> Schema {
         required("events", list("What the provider sent.", event)),
     ]);
     object("An order with all that belongs to it.", fields)
+}
+
+fn unreconciled() -> Schema {
+    let mut fields = order_fields();
+    fields.extend([
+        required("needs", word("What it waits for.", &NEEDS)),
+        required("problem", text("What does not fit.").or_null()),
+        required("seen_at", seconds("When that was seen.").or_null()),
+    ]);
+    object(
+        "Money that needs a look.",
+        [
+            object_name("list"),
+            required("data", list("Orders.", object("An order and what it needs.", fields))),
+            required("refunds", list("Refunds that wait to be settled.", named("Refund"))),
+        ],
+    )
 }
 
 fn refund() -> Schema {

@@ -1,6 +1,6 @@
 //! Chat completions.
 
-use super::super::openai::{MAX_TOOL_NAME, MAX_TOOLS, MAX_TOP_LOGPROBS, ROLES};
+use super::super::openai::{EFFORTS, MAX_TOOL_NAME, MAX_TOOLS, MAX_TOP_LOGPROBS, ROLES};
 use super::generation::{
     IGNORED, PAID_HEADERS, finish_reason, format, head, ignored, model_and_choices, paid, refused,
     sampling, streaming, template_variables,
@@ -113,13 +113,11 @@ fn create_request() -> Schema {
         refused("modalities", "`[\"text\"]`"),
         refused("audio", "null"),
         refused("web_search_options", "null"),
+        refused("include_reasoning", "`true`"),
     ]);
     fields.extend(ignored(IGNORED));
     request("A conversation to go on with, and how.", fields)
 }
-
-/// How much the model may be told to reason.
-const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
 
 fn template_fields() -> [Field; 6] {
     let effort = || word("How much the model reasons, for models that know.", &EFFORTS);

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::limits::RATE_LIMIT_HEADERS;
-use super::schema::{Schema, integer, named, null, object, optional, required, text, word};
+use super::schema::{Schema, integer, named, object, optional, required, text, word};
 
 /// The header that every answer has.
 pub(super) const REQUEST_ID: &str = "x-request-id";
@@ -47,7 +47,8 @@ const ERRORS: [(&str, &str, &str); 15] = [
     (
         "409",
         "StillRunning",
-        "The request with this `Idempotency-Key` has not ended (`idempotency_running`).",
+        "The request with this `Idempotency-Key` has not ended (`idempotency_running`), or others \
+         run on the model (`model_in_use`).",
     ),
     (
         "410",
@@ -98,7 +99,7 @@ pub(super) fn schema() -> Schema {
         [
             required("balance", integer("Credits that the balance or the key's limit leaves.")),
             required("required", integer("Credits that one output token costs.")),
-            required("top_up_url", null("A page that sells credits: this server has none.")),
+            required("top_up_url", text("The page that sells credits, at this server's address.")),
         ],
     );
     let error = object(
@@ -202,6 +203,8 @@ pub(super) fn headers() -> Map<String, Value> {
         ),
         ("etag", always(text("Names this version; send it back as `if-none-match`."))),
         ("cache-control", always(text("How long the answer may be kept."))),
+        ("set-cookie", always(text("The browser's cookie, which no script can read."))),
+        ("content-security-policy", always(text("What a browser may do with the file."))),
         ("content-disposition", sometimes(text("The name of the file, for CSV."))),
     ]
     .map(|(name, header)| (name.to_owned(), header))

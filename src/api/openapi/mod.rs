@@ -10,6 +10,7 @@
 
 mod account;
 mod admin;
+mod admin_models;
 mod admin_sales;
 mod billing;
 mod chat;
@@ -39,6 +40,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::access::{ROUTES, Route};
+use super::etag;
 use operation::{Group, Operation};
 
 /// The document as it is sent.
@@ -50,9 +52,7 @@ struct Document {
 static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let document = build(ROUTES, &groups()).expect("a test builds the same document");
     let text = document.to_string();
-    let digest = Sha256::digest(&text);
-    let etag: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let etag = HeaderValue::try_from(format!("\"{etag}\"")).expect("digits in quotes");
+    let etag = etag::of_digest(&Sha256::digest(&text));
     Document { text: text.into(), etag }
 });
 
@@ -62,10 +62,7 @@ pub(super) async fn document(headers: HeaderMap) -> Response {
     // It changes with the program only; whoever keeps it asks whether it did.
     let mut response = ([(header::CACHE_CONTROL, "no-cache")], ()).into_response();
     response.headers_mut().insert(header::ETAG, etag.clone());
-    let known = headers.get_all(header::IF_NONE_MATCH).iter();
-    let mut known = known.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    // Proxies that compress weaken the tag.
-    if known.any(|tag| tag.trim().trim_start_matches("W/").as_bytes() == etag.as_bytes()) {
+    if etag::is_known(&headers, etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
@@ -94,6 +91,7 @@ fn groups() -> Vec<Group> {
         people::group(),
         admin::group(),
         admin_sales::group(),
+        admin_models::group(),
         operations::group(),
     ]
 }

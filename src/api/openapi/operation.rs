@@ -293,8 +293,8 @@ fn callers(access: Access) -> (String, Value) {
         }
         Access::Key => ("For any key of an account.".to_owned(), json!([key])),
         Access::Scope(Scope::Inference) => (
-            "For keys with the scope `inference`: credits are spent with keys only. Counts against \
-             the limits of the account's plan."
+            "For keys with the scope `inference`: credits are spent with keys only (users who are \
+             signed in by cookie have one for it). Counts against the limits of the account's plan."
                 .to_owned(),
             json!([key]),
         ),

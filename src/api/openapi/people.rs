@@ -4,8 +4,8 @@ use super::super::passwords::{MAX_BYTES, MIN_CHARS};
 use super::account::scopes;
 use super::operation::{Group, Operation, delete, get, post};
 use super::schema::{
-    Field, Schema, boolean, data_of, integer, list_of, named, object, optional, request, required,
-    seconds, text, word,
+    Field, Schema, boolean, constant, data_of, integer, list_of, named, object, optional, request,
+    required, seconds, text, word,
 };
 use crate::ledger::{MAX_NAME_CHARS, MAX_USER_NAME_CHARS, Role};
 
@@ -21,10 +21,33 @@ pub(super) fn group() -> Group {
             ))
             .answers("A session.", named("Session"))
             .fails(&[401, 429, 503]),
-        delete("/api/v1/sessions/current", "signOut", "Sign out").answers(
-            "The session is over.",
-            object("It is worth nothing any more.", [required("ended", boolean("True."))]),
-        ),
+        post("/api/v1/sessions/cookie", "signInByCookie", "Sign in as the dashboard does")
+            .about(
+                "For this server's own pages. The answer sets the cookie `mizan_session` (over \
+                 HTTPS `__Host-mizan_session`), which counts where no key is sent. With it, \
+                 requests that another site may have caused are refused with 403 and the code \
+                 `csrf`: whatever is no `GET` or `HEAD` needs the header `x-mizan-dashboard: 1`. \
+                 Users who sign in so may also call what needs the scope `inference`: they spend \
+                 through a key of theirs called `Playground`.",
+            )
+            .header("x-mizan-dashboard", constant("1", "Sent by this server's own pages."))
+            .body(request(
+                "Who signs in: a user by name and password, or whoever holds a key.",
+                [
+                    optional("name", text("The user's name; case does not count.")),
+                    optional("password", text("The password.")),
+                    optional("key", text("A key of an account, or the operator's.")),
+                ],
+            ))
+            .answers("Who signed in.", data_of(named("Me")))
+            .with_headers(&["set-cookie", "cache-control"])
+            .fails(&[401, 403, 429, 503]),
+        delete("/api/v1/sessions/current", "signOut", "Sign out")
+            .about("Ends the session that is shown, or what the browser's cookie stands for.")
+            .answers(
+                "The session is over.",
+                object("It is worth nothing any more.", [required("ended", boolean("True."))]),
+            ),
         post("/api/v1/invitations/accept", "acceptInvitation", "Set a password by invitation")
             .about("An invitation is good for one password and one time.")
             .body(request(
@@ -133,6 +156,7 @@ fn invited_user() -> Schema {
     let mut fields = user_fields();
     fields.extend([
         required("invitation", text("The invitation's secret. It can not be read again.")),
+        required("invitation_url", text("The dashboard's page to come in by.")),
         required("invitation_expires_at", seconds("From then on it is worth nothing.")),
     ]);
     object("A user with the secret that it comes in with.", fields)
@@ -160,8 +184,13 @@ fn me() -> Schema {
             required("name", text("What it is called.")),
             optional("prefix", text("Of a key: its first characters.")),
             required("account", text("The account's name.").or_null()),
+            required("plan", text("The account's plan.").or_null()),
             required("role", role_word().or_null()),
             required("scopes", scopes("What it may do on the account.")),
+            required(
+                "playground",
+                boolean("Whether it may generate as it is signed in, if there are credits."),
+            ),
             required("expires_at", seconds("From then on it is refused.").or_null()),
         ],
     )

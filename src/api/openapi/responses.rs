@@ -1,9 +1,8 @@
 //! OpenAI's Responses.
 
-use super::super::openai::{MAX_TOOL_NAME, MAX_TOP_LOGPROBS};
+use super::super::openai::{MAX_TOOL_NAME, MAX_TOOLS, MAX_TOP_LOGPROBS};
 use super::super::responses::{
-    EFFORTS, INCLUDABLE, MAX_ID, MAX_ITEMS, MAX_METADATA, MAX_METADATA_VALUE, MAX_NAME, MAX_TOOLS,
-    USUAL_ITEMS,
+    EFFORTS, INCLUDABLE, MAX_ID, MAX_ITEMS, MAX_METADATA, MAX_METADATA_VALUE, MAX_NAME, USUAL_ITEMS,
 };
 use super::generation::{
     PAID_HEADERS, format_extensions, ignored, model, paid, refused, sampling, streaming,

@@ -26,4 +26,3 @@ pub(super) use create::create;
 pub(super) use input::MAX_ID;
 pub(super) use settings::{EFFORTS, INCLUDABLE, MAX_METADATA, MAX_METADATA_VALUE, MAX_NAME};
 pub(super) use stored::{MAX_ITEMS, USUAL_ITEMS, forget, get, input_items, remove};
-pub(super) use tools::MAX_TOOLS;

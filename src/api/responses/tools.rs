@@ -7,61 +7,26 @@ use serde_json::{Value, json};
 use super::super::conversation::{Tool, ToolChoice, ToolUse};
 use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
-use super::super::openai::{require_offered, tool_name};
-
-/// Tools of one request, at most: OpenAI's bound.
-pub(in super::super) const MAX_TOOLS: usize = 128;
+use super::super::openai::{
+    choice_of_word, function_of, require_function, require_offered, tool_list,
+};
 
 /// Reads both fields, and `parallel_tool_calls`.
 pub(super) fn tools_of(fields: &Fields<'_>) -> Result<ToolUse, ApiError> {
-    let list = fields.array("tools")?.map_or(&[][..], Vec::as_slice);
-    if list.len() > MAX_TOOLS {
-        let message = format!("'tools' has {} tools and may have {MAX_TOOLS}", list.len());
-        return Err(fields.refuse("tools", message));
-    }
-    let mut tools: Vec<Tool> = Vec::with_capacity(list.len());
-    for (index, tool) in list.iter().enumerate() {
-        let tool = tool_of(&Fields::at(tool, format!("tools[{index}]"))?)?;
-        if tools.iter().any(|other| other.name == tool.name) {
-            let message = format!("there are two tools named '{}'", tool.name);
-            return Err(fields.refuse("tools", message));
-        }
-        tools.push(tool);
-    }
+    let tools = tool_list(fields, |tool| {
+        require_function(tool)?;
+        function_of(tool)
+    })?;
     let is_single = !fields.boolean("parallel_tool_calls")?.unwrap_or(true);
     let (tools, choice) = choose(fields, tools)?;
     Ok(ToolUse { tools, choice, is_single })
-}
-
-fn tool_of(fields: &Fields<'_>) -> Result<Tool, ApiError> {
-    let kind = fields.require("type", fields.string("type")?)?;
-    if kind != "function" {
-        let message = format!("tools of type '{kind}' are not supported, only 'function'");
-        return Err(fields.refuse("type", message));
-    }
-    Ok(Tool {
-        name: tool_name(fields)?,
-        description: fields.string("description")?.map(str::to_owned),
-        parameters: fields.fields("parameters")?.map(|p| Value::Object(p.object().clone())),
-        strict: fields.boolean("strict")?.unwrap_or(false),
-    })
 }
 
 /// `tool_choice`, and the tools that it leaves.
 fn choose(fields: &Fields<'_>, tools: Vec<Tool>) -> Result<(Vec<Tool>, ToolChoice), ApiError> {
     let choice = match fields.get("tool_choice") {
         None => ToolChoice::Auto,
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            other => {
-                let message = format!(
-                    "'tool_choice' is {other:?} and must be 'none', 'auto', 'required' or a tool"
-                );
-                return Err(fields.refuse("tool_choice", message));
-            }
-        },
+        Some(Value::String(word)) => choice_of_word(fields, word)?,
         Some(object @ Value::Object(_)) => {
             let choice = Fields::at(object, "tool_choice".to_owned())?;
             match choice.require("type", choice.string("type")?)? {

@@ -10,6 +10,7 @@ mod generations;
 mod ledger;
 mod profile;
 mod report;
+mod schema;
 mod temporary;
 mod thread_times;
 mod through_engine;
@@ -70,6 +71,9 @@ pub(crate) struct DecodeFlags {
     /// changed
     #[arg(long, conflicts_with_all = ["json", "profile"])]
     copy: bool,
+    /// Only compare decoding within the JSON schema of this file with plain decoding
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "profile", "copy"])]
+    schema: Option<PathBuf>,
     /// Also write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -108,6 +112,9 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     config.threads = flags.threads.unwrap_or(config.threads);
     if flags.copy {
         return runtime()?.block_on(copy::print(&config, &entry, rounds));
+    }
+    if let Some(schema) = &flags.schema {
+        return runtime()?.block_on(schema::print(&config, &entry, schema, streams, rounds));
     }
     let threads = config.threads;
     let long = long_prompt + STREAM_TOKENS;

@@ -4,7 +4,8 @@ use crate::ledger::clock::bounded_ms;
 use crate::ledger::store::{self, Grant};
 use crate::ledger::writer::Durability;
 use crate::ledger::{
-    AccountError, AccountId, Admission, Balance, Credits, GrantError, Ledger, Reply, hash, keys,
+    AccountError, AccountId, Admission, Balance, Credits, GrantError, Ledger, Reply, Unavailable,
+    hash, keys,
 };
 
 impl Ledger {
@@ -30,6 +31,14 @@ impl Ledger {
         let actor = actor.to_owned();
         self.submit(Durability::PowerCut, Admission::New, move |context| {
             store::close_account(context, account, &actor)
+        })
+    }
+
+    /// Records in the audit what an operator did outside of the books.
+    pub fn note(&self, actor: &str, action: &str, detail: &str) -> Reply<Result<(), Unavailable>> {
+        let (actor, action, detail) = (actor.to_owned(), action.to_owned(), detail.to_owned());
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::note(context, &actor, &action, &detail)
         })
     }
 

@@ -5,7 +5,7 @@ use crate::ledger::store::{self, NewKeyRow};
 use crate::ledger::writer::Durability;
 use crate::ledger::{
     AccountId, Admission, KeyError, KeyId, KeyInfo, KeyUsage, Ledger, LedgerError, NewKey,
-    NewKeyRequest, Reply, keys, reader,
+    NewKeyRequest, Reply, UserId, keys, reader,
 };
 
 impl Ledger {
@@ -22,6 +22,22 @@ impl Ledger {
         let actor = actor.to_owned();
         self.submit(Durability::PowerCut, Admission::New, move |context| {
             store::create_key(context, &row, &actor).map(|id| NewKey { id, secret, prefix })
+        })
+    }
+
+    /// The user's key of this label and with these scopes that is good; made if there is none. Its
+    /// secret is nobody's. Of many at once, one makes it.
+    pub fn create_key_once(
+        &self,
+        request: NewKeyRequest,
+        actor: &str,
+    ) -> Reply<Result<KeyId, KeyError>> {
+        let secret = keys::fresh_secret();
+        let (prefix, secret_hash) = (keys::prefix(&secret), keys::secret_hash(&secret));
+        let row = NewKeyRow { request, prefix, secret_hash };
+        let actor = actor.to_owned();
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::create_key_once(context, &row, &actor)
         })
     }
 
@@ -56,6 +72,23 @@ impl Ledger {
     pub fn find_key(&self, secret: &str) -> Result<Option<KeyInfo>, LedgerError> {
         let now_ms = bounded_ms(&*self.inner.clock);
         self.inner.readers.read(|conn| reader::find_key(conn, secret, now_ms))
+    }
+
+    /// One key, valid or not.
+    pub fn key(&self, key: KeyId) -> Result<Option<KeyInfo>, LedgerError> {
+        let now_ms = bounded_ms(&*self.inner.clock);
+        self.inner.readers.read(|conn| reader::key(conn, key, now_ms))
+    }
+
+    /// The keys of this label that this user of the account made, valid or not.
+    pub fn keys_named(
+        &self,
+        account: AccountId,
+        user: UserId,
+        label: &str,
+    ) -> Result<Vec<KeyInfo>, LedgerError> {
+        let now_ms = bounded_ms(&*self.inner.clock);
+        self.inner.readers.read(|conn| reader::keys_named(conn, account, user, label, now_ms))
     }
 
     /// An account's keys, with when each was last used.

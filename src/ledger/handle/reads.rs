@@ -1,8 +1,8 @@
 //! Reads: each sees one commit, and blocks for the moment it takes.
 
 use crate::ledger::{
-    AccountId, AccountInfo, AccountTotals, ChainHead, GenerationRecord, Ledger, LedgerError,
-    MeterId, VerifyReport, backup, reader, verify,
+    AccountId, AccountInfo, AccountTotals, BooksFigures, ChainHead, GenerationRecord, Ledger,
+    LedgerError, MeterId, VerifyReport, backup, reader, verify,
 };
 
 impl Ledger {
@@ -38,6 +38,21 @@ impl Ledger {
     /// How long the write-ahead log is, in bytes: it grows while something holds a checkpoint back.
     pub fn wal_bytes(&self) -> u64 {
         self.inner.readers.wal_bytes()
+    }
+
+    /// How long the books' own file is, in bytes, the write-ahead log not counted.
+    pub fn file_bytes(&self) -> u64 {
+        self.inner.readers.file_bytes()
+    }
+
+    /// The books in figures.
+    pub fn figures(&self) -> Result<BooksFigures, LedgerError> {
+        self.inner.readers.read(reader::figures)
+    }
+
+    /// Commands that wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.inner.gauges.waiting()
     }
 
     /// Proves every invariant on every row. Reads the whole of the books: not for a task.

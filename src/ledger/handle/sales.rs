@@ -8,8 +8,8 @@ use crate::ledger::{
     AccountError, AccountId, Admission, Balance, BeginRefundError, BegunRefund, CheckedTopup,
     CorrectError, CreatedTopup, Credits, FinishRefundError, Ledger, MadeVouchers, NewTopup,
     NewVouchers, PaidProof, PayTopupError, PaymentEvent, RedeemError, Redeemed, RefundId,
-    RefundInfo, RefundOutcome, Reply, TopupError, TopupId, TopupInfo, Unavailable, VoucherBatch,
-    VoucherCode, VoucherError, hash, keys,
+    RefundInfo, RefundOutcome, Reply, SettleMismatchError, TopupError, TopupId, TopupInfo,
+    Unavailable, VoucherBatch, VoucherCode, VoucherError, hash, keys,
 };
 
 impl Ledger {
@@ -74,6 +74,35 @@ impl Ledger {
         let provider = provider.to_owned();
         self.submit(Durability::PowerCut, Admission::New, move |context| {
             store::record_event(context, &provider, topup, &event)
+        })
+    }
+
+    /// Sets a payment aside that does not fit its order, for the operator to settle; the same
+    /// payment again is not set aside twice.
+    pub fn set_aside(
+        &self,
+        provider: &str,
+        topup: TopupId,
+        payment_id: &str,
+        why: &str,
+    ) -> Reply<Result<(), Unavailable>> {
+        let (provider, payment_id) = (provider.to_owned(), payment_id.to_owned());
+        let why = why.to_owned();
+        self.submit(Durability::PowerCut, Admission::InFlight, move |context| {
+            store::set_aside(context, &provider, topup, &payment_id, &why)
+        })
+    }
+
+    /// The operator has dealt with the payments of an order that were set aside; `note` says how.
+    pub fn settle_mismatch(
+        &self,
+        topup: TopupId,
+        note: &str,
+        actor: &str,
+    ) -> Reply<Result<(), SettleMismatchError>> {
+        let (note, actor) = (note.to_owned(), actor.to_owned());
+        self.submit(Durability::PowerCut, Admission::New, move |context| {
+            store::settle_mismatch(context, topup, &note, &actor)
         })
     }
 

@@ -1,8 +1,8 @@
 //! Reads of orders, refunds, vouchers, money and the audit.
 
 use crate::ledger::{
-    AccountId, AuditEntry, Ledger, LedgerError, PaidDay, PaymentEventInfo, RefundInfo, TopupFilter,
-    TopupId, TopupInfo, VoucherBatch, reader::sales, store,
+    AccountId, AuditEntry, AuditFilter, Ledger, LedgerError, Mismatch, PaidDay, PaymentEventInfo,
+    RefundInfo, TopupFilter, TopupId, TopupInfo, VoucherBatch, reader::sales, store,
 };
 
 impl Ledger {
@@ -62,8 +62,13 @@ impl Ledger {
         self.inner.readers.read(sales::voucher_batches)
     }
 
-    /// What operators did, the latest first; only entries before `before`, if it is given.
-    pub fn audit(&self, before: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>, LedgerError> {
-        self.inner.readers.read(|conn| sales::audit(conn, before, limit))
+    /// What waits for the operator because a payment did not fit its order, the earliest first.
+    pub fn mismatches(&self) -> Result<Vec<Mismatch>, LedgerError> {
+        self.inner.readers.read(store::mismatches)
+    }
+
+    /// What operators did, the latest first.
+    pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, LedgerError> {
+        self.inner.readers.read(|conn| sales::audit(conn, filter))
     }
 }

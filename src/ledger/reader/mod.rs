@@ -1,15 +1,19 @@
 //! Reads: own connections that do not write, each used for one short transaction.
 //! Promises: a read sees one commit, never waits for the writer, and never makes it wait.
 
+mod figures;
 mod generations;
 mod notices;
 pub(super) mod sales;
 mod usage;
 
+pub use figures::BooksFigures;
+pub(in crate::ledger) use figures::figures;
 pub(in crate::ledger) use generations::generations;
 pub use generations::{BadCursor, GenerationPage, GenerationQuery, GenerationRow};
 pub use notices::{LowBalance, NoticeRecord};
 pub(in crate::ledger) use notices::{low_balance, notices, notices_due, notices_waiting};
+pub use sales::AuditFilter;
 pub use usage::{KeyName, UnknownGrouping, Usage, UsageBy, UsageQuery, UsageRow, UsageSums};
 pub(in crate::ledger) use usage::{MAX_USAGE_ROWS, usage};
 
@@ -26,7 +30,7 @@ use crate::ledger::period;
 use crate::ledger::store::{self, Blob, connection};
 use crate::ledger::types::{
     AccountId, AccountInfo, AccountTotals, Credits, GenerationRecord, KeyId, KeyInfo, KeyUsage,
-    LimitReset, MeterId,
+    LimitReset, MeterId, UserId,
 };
 
 /// Connections kept open between reads; more are opened while more reads run at once.
@@ -70,6 +74,11 @@ impl Readers {
         wal.map_or(0, |metadata| metadata.len())
     }
 
+    /// How long the books' own file is, in bytes.
+    pub(in crate::ledger) fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
     /// Closes the connections that no read uses.
     pub(in crate::ledger) fn close_idle(&self) {
         self.lock().clear();
@@ -101,6 +110,34 @@ pub(in crate::ledger) fn find_key(
         .optional()?;
     // The index compares bytes one by one, but on a hash, which the caller does not control.
     Ok(found.filter(|(stored, _)| keys::same_hash(stored, &hash)).map(|(_, key)| key))
+}
+
+/// One key.
+pub(in crate::ledger) fn key(
+    conn: &Connection,
+    key: KeyId,
+    now_ms: i64,
+) -> rusqlite::Result<Option<KeyInfo>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS},NULL FROM api_key k JOIN account a ON a.id=k.account_id WHERE k.id=?1"
+    );
+    conn.prepare_cached(&sql)?.query_row([key], |row| key_info(row, now_ms)).optional()
+}
+
+/// The keys of this label that a user of the account made, in the order they were made.
+pub(in crate::ledger) fn keys_named(
+    conn: &Connection,
+    account: AccountId,
+    user: UserId,
+    label: &str,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<KeyInfo>> {
+    let sql = format!(
+        "SELECT {KEY_COLUMNS},NULL FROM api_key k JOIN account a ON a.id=k.account_id
+         WHERE k.account_id=?1 AND k.user_id=?2 AND k.label=?3 ORDER BY k.id"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    select.query_map(params![account, user, label], |row| key_info(row, now_ms))?.collect()
 }
 
 /// An account's keys, in the order they were made.

@@ -122,17 +122,32 @@ pub(in crate::ledger) fn revenue(conn: &Connection) -> rusqlite::Result<Vec<Paid
     Ok(days.into_iter().map(|(_, day)| day).collect())
 }
 
+/// Which entries of the audit are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Only those before this one.
+    pub before: Option<i64>,
+    /// Only those of this actor.
+    pub actor: Option<String>,
+    /// Only this action, or all that begin with it and a dot: `account` is `account.close` too.
+    pub action: Option<String>,
+    /// The most there may be.
+    pub limit: u32,
+}
+
 /// What operators did, the latest first.
 pub(in crate::ledger) fn audit(
     conn: &Connection,
-    before: Option<i64>,
-    limit: u32,
+    filter: &AuditFilter,
 ) -> rusqlite::Result<Vec<AuditEntry>> {
+    let AuditFilter { before, actor, action, limit } = filter;
     conn.prepare_cached(
         "SELECT id,actor,action,detail,at_ms FROM audit WHERE id<coalesce(?1,9223372036854775807)
-         ORDER BY id DESC LIMIT ?2",
+           AND (?2 IS NULL OR actor=?2)
+           AND (?3 IS NULL OR action=?3 OR substr(action,1,length(?3)+1)=?3||'.')
+         ORDER BY id DESC LIMIT ?4",
     )?
-    .query_map(params![before, limit], |row| {
+    .query_map(params![before, actor, action, limit], |row| {
         Ok(AuditEntry {
             id: row.get(0)?,
             actor: row.get(1)?,

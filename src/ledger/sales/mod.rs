@@ -3,6 +3,7 @@
 //! Never knows: providers' messages, HTTP.
 
 mod errors;
+mod mismatches;
 mod refunds;
 mod topups;
 mod vouchers;
@@ -11,6 +12,7 @@ pub use errors::{
     BeginRefundError, CorrectError, FinishRefundError, PayTopupError, RedeemError, TopupError,
     VoucherError,
 };
+pub use mismatches::{Mismatch, SettleMismatchError};
 pub use refunds::{BegunRefund, RefundId, RefundInfo, RefundOutcome, RefundState};
 pub use topups::{
     CheckedTopup, CreatedTopup, NewTopup, PaidDay, PaidProof, PaymentEvent, PaymentEventInfo,

@@ -79,6 +79,30 @@ pub(crate) fn create_key(
     Ok(id)
 }
 
+/// Stores a key unless its maker has one of this label and with these scopes that is good; which
+/// one there is then.
+pub(crate) fn create_key_once(
+    context: &Context<'_>,
+    row: &NewKeyRow,
+    actor: &str,
+) -> Outcome<KeyId, KeyError> {
+    let key = &row.request;
+    let mut select = context.conn.prepare_cached(
+        "SELECT id,scopes FROM api_key
+         WHERE account_id=?1 AND user_id IS ?2 AND label=?3 AND revoked_ms IS NULL
+           AND (expires_ms IS NULL OR expires_ms>?4) ORDER BY id",
+    )?;
+    let good = select
+        .query_map(params![key.account, key.user, key.label, context.now_ms], |row| {
+            Ok((row.get::<_, KeyId>(0)?, row.get::<_, Scopes>(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    match good.iter().find(|(_, scopes)| scopes.contains_all(key.scopes)) {
+        Some((id, _)) => Ok(*id),
+        None => create_key(context, row, actor),
+    }
+}
+
 fn check_new_key(key: &NewKeyRequest, actor: &str, now_ms: i64) -> Result<(), Invalid> {
     check_text("key label", &key.label, MAX_NAME_CHARS)?;
     check_actor(actor)?;

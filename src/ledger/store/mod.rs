@@ -13,6 +13,7 @@ mod corrections;
 mod ids;
 mod journal;
 mod meters;
+mod mismatches;
 mod notices;
 mod refunds;
 mod sessions;
@@ -22,7 +23,9 @@ mod users;
 mod vouchers;
 
 pub(crate) use accounts::{close_account, create_account, set_frozen, set_plan};
-pub(crate) use api_keys::{NewKeyRow, create_key, limit_of, revoke_key, spending_of};
+pub(crate) use api_keys::{
+    NewKeyRow, create_key, create_key_once, limit_of, revoke_key, spending_of,
+};
 use charges::forget_ids;
 pub(crate) use charges::{charge, purge_ids};
 pub(crate) use columns::Blob;
@@ -30,6 +33,7 @@ pub(crate) use corrections::{Correction, correct};
 pub(crate) use ids::ids_by_choice;
 pub(crate) use journal::{Grant, TransferKind, grant};
 pub(crate) use meters::{close_meter, open_meter, reverse_meter};
+pub(crate) use mismatches::{mismatches, set_aside, settle_mismatch};
 pub(crate) use notices::{MAX_NOTICE_URL_CHARS, NewTry, notice_tried, set_notice};
 pub(crate) use refunds::{
     NewRefund, SELECT as SELECT_REFUND, begin_refund, begin_refund_once, finish_refund, refund_info,
@@ -176,6 +180,17 @@ fn audit(context: &Context<'_>, actor: &str, action: &str, detail: &str) -> rusq
         .prepare_cached("INSERT INTO audit(actor,action,detail,at_ms) VALUES(?1,?2,?3,?4)")?
         .execute(params![actor, action, detail, context.now_ms])
         .and_then(exactly_one)
+}
+
+/// Records what an operator did outside of the books.
+pub(crate) fn note(
+    context: &Context<'_>,
+    actor: &str,
+    action: &str,
+    detail: &str,
+) -> Outcome<(), Unavailable> {
+    audit(context, actor, action, detail)?;
+    Ok(())
 }
 
 /// A text that people read: not empty, not longer than `max` characters, in one line.

@@ -203,7 +203,7 @@ pub(crate) fn record_event(
     Ok(())
 }
 
-fn keep_event(
+pub(super) fn keep_event(
     context: &Context<'_>,
     provider: &str,
     topup: Option<TopupId>,

@@ -82,7 +82,7 @@ impl AnswerStream {
             self.state = AnswerState::Complete;
         } else if text_state == StreamState::Stopped {
             self.state = AnswerState::Stopped;
-            self.finish_stopped(out);
+            self.finish_reading(out);
         }
         self.state
     }
@@ -97,19 +97,17 @@ impl AnswerStream {
         if self.state == AnswerState::Open {
             self.text.finish(&mut self.pieces);
             self.pass_on(out);
-            self.finish_stopped(out);
+            self.finish_reading(out);
         }
     }
 
-    /// Gives out what was held, when the sequence has ended by a stop string. Of that string no
-    /// token that begins with it was released.
-    pub fn finish_stopped(&mut self, out: &mut Vec<AnswerPiece>) {
-        if self.text.is_waiting() {
-            self.text.finish(&mut self.pieces);
+    /// Gives out what was held of released tokens, when they are all that came before `stop`, as
+    /// [`TextStream::finish_before`] does.
+    pub fn finish_before(&mut self, stop: &str, out: &mut Vec<AnswerPiece>) {
+        if self.state == AnswerState::Open {
+            self.text.finish_before(stop, &mut self.pieces);
             self.pass_on(out);
-        }
-        if let Some(reading) = &mut self.reading {
-            reading.finish(out);
+            self.finish_reading(out);
         }
     }
 
@@ -119,6 +117,12 @@ impl AnswerStream {
         let is_waiting = |reading: &Reading| !reading.waiting.is_empty();
         if self.text.is_waiting() || self.reading.as_ref().is_some_and(is_waiting) {
             self.finish(out);
+        }
+    }
+
+    fn finish_reading(&mut self, out: &mut Vec<AnswerPiece>) {
+        if let Some(reading) = &mut self.reading {
+            reading.finish(out);
         }
     }
 

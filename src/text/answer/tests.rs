@@ -152,7 +152,9 @@ impl Case {
             stored.push(*id, &mut again);
         });
         match state {
-            AnswerState::Stopped => stored.finish_stopped(&mut again),
+            AnswerState::Stopped => {
+                stored.finish_before(stream.stop_string().unwrap(), &mut again);
+            }
             AnswerState::Open | AnswerState::Complete => stored.finish(&mut again),
         }
         assert_eq!(written(&again), written(&pieces), "{tokens:?}");

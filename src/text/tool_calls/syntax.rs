@@ -106,6 +106,13 @@ pub struct CallShape {
     pub between: &'static str,
 }
 
+impl CallShape {
+    /// Whether a call is a JSON object with nothing around it.
+    pub fn is_bare(&self) -> bool {
+        self.list.is_none() && self.begin.first().is_some_and(|text| text.starts_with('{'))
+    }
+}
+
 /// What follows an opener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Body {

@@ -98,6 +98,7 @@ def furnish(server):
         "topups": [order, paid],
         "refunds": [refund],
         "batches": ["furniture"],
+        "files": ["index.html"],
     }
     return {"a key": secret, "the operator": OPERATOR, "a user": session, "nobody": ""}, known
 

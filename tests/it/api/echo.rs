@@ -135,3 +135,14 @@ async fn what_makes_no_sense_is_refused() {
     let message = check(&answer, 400, invalid, None, Some("suffix"));
     assert!(message.contains("fill in"), "{message}");
 }
+
+#[tokio::test]
+async fn a_character_that_spans_tokens_is_one() {
+    let server = server();
+    // Each byte of the prompt is a token.
+    let prompt = "\u{1f600}a\n";
+    let body = json!({ "echo": true, "logprobs": 0, "prompt": prompt, "max_tokens": 1 });
+    let found = choices(&server, body).await;
+    assert_eq!(found[0]["text"], format!("{prompt}A"));
+    assert_eq!(found[0]["logprobs"]["text_offset"], json!([0, 1, 1, 1, 1, 2, 3]));
+}

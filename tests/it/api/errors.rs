@@ -99,6 +99,7 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         (json!({ "guided_choice": ["a", 5] }), "guided_choice"),
         (json!({ "structured_outputs": { "regex": 5 } }), "structured_outputs.regex"),
         (json!({ "modalities": ["text", "audio"] }), "modalities"),
+        (json!({ "include_reasoning": false }), "include_reasoning"),
         (json!({ "audio": {} }), "audio"),
     ] {
         for stream in [false, true] {
@@ -238,7 +239,7 @@ async fn bodies_that_can_not_be_read_are_refused_in_shape() {
 #[tokio::test]
 async fn routes_methods_and_models_that_do_not_exist() {
     let server = Server::start(Setup::saying(&["ok"]));
-    for path in ["/", "/v1", "/v1/nothing", "/v2/chat/completions", "/api/v1/nothing"] {
+    for path in ["/v1", "/v1/nothing", "/v2/chat/completions", "/api/v1/nothing"] {
         check(&server.get(path).await, 404, INVALID, None, None);
     }
     for (method, path, allow) in [

@@ -121,6 +121,17 @@ async fn a_request_that_is_not_begun_in_time_is_refused_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_first_token_has_no_longer_than_the_answer() {
+    let settings = "first_token_secs = 600\nrequest_secs = 1";
+    let server = Server::start(Setup { settings, ..Setup::saying(&["a"]) });
+    server.allow(0);
+    let answer = server.post(CHAT, &chat(json!({}))).await;
+    let message = check(&answer, 503, "server_error", Some("too_busy"), None);
+    assert!(message.contains("within 1 second"), "{message}");
+    check_reversed(&server, 5_000).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_takes_too_long_ends_and_what_there_is_is_given() {
     let settings = "request_secs = 1";
     let server = Server::start(Setup { settings, ..Setup::saying(&["a", "b"]) });

@@ -16,9 +16,15 @@ async fn send(server: &Server, key: &str, body: &Value) -> Answer {
 #[tokio::test]
 async fn the_same_body_gets_the_stored_answer_for_nothing() {
     let server = Server::start(Setup::saying(&["Hel", "lo", " there", " you"]));
-    for more in
-        [json!({}), json!({ "n": 2 }), json!({ "stop": "re y" }), json!({ "max_tokens": 2 })]
-    {
+    for more in [
+        json!({}),
+        json!({ "n": 2 }),
+        json!({ "stop": "re y" }),
+        // The first was what "there" was held back for, and the second ended it.
+        json!({ "stop": ["there you go", " you"] }),
+        json!({ "stop": ["there you go", "lo x", " you"], "n": 2 }),
+        json!({ "max_tokens": 2 }),
+    ] {
         let (body, key) = (chat(more.clone()), more.to_string());
         let first = send(&server, &key, &body).await;
         let balance = server.balance();

@@ -97,6 +97,7 @@ async fn requests_say_how_much_to_reason() {
         (json!({ "reasoning_effort": "none" }), format!("{off}none")),
         (json!({ "reasoning": { "effort": "none" } }), format!("{off}none")),
         (json!({ "reasoning_effort": "high" }), format!("{start}high")),
+        (json!({ "reasoning_effort": "xhigh" }), format!("{start}high")),
         (json!({ "reasoning_effort": null }), start.to_owned()),
         (json!({ "reasoning_effort": "low", "enable_thinking": false }), format!("{off}low")),
     ] {
@@ -112,4 +113,32 @@ async fn requests_say_how_much_to_reason() {
     let json = server.post(CHAT, &chat(json!({ "enable_thinking": false }))).await.json();
     assert_eq!(json["choices"][0]["message"]["content"], "Hi");
     assert_eq!(json["choices"][0]["message"].get("reasoning"), None);
+}
+
+#[tokio::test]
+async fn a_format_is_of_what_comes_behind_the_reasoning() {
+    let format = json!({ "response_format": { "type": "json_object" } });
+    let message = async |server: &Server, more: Value| {
+        let json = server.post(CHAT, &chat(with(format.clone(), more))).await.json();
+        json["choices"][0]["message"].clone()
+    };
+    // Begun by the prompt, whose end is seven tokens.
+    let server =
+        thinking(OPEN, &["<", "t", "h", "i", "n", "k", ">", "Hm", "m.", "</think>", "\n\n", "{}"]);
+    let found = message(&server, json!({})).await;
+    assert_eq!((&found["reasoning"], &found["content"]), (&json!("Hmm."), &json!("{}")));
+    // Or by the model, if it likes.
+    let server = thinking(TEMPLATE, &["<think>", "\nHm", "m.\n", "</think>", "\n\n", "{}"]);
+    let found = message(&server, json!({})).await;
+    assert_eq!((&found["reasoning"], &found["content"]), (&json!("Hmm."), &json!("{}")));
+    let server = thinking(TEMPLATE, &["{", "}"]);
+    let found = message(&server, json!({})).await;
+    assert_eq!((found.get("reasoning"), &found["content"]), (None, &json!("{}")));
+    // A pattern that ends the reasoning itself is one of the whole answer.
+    let pattern = json!({ "structured_outputs": { "regex": "<think>no</think>\\n\\n(yes|no)" } });
+    let server = thinking(TEMPLATE, &["<think>", "Hm", "m.\n", "</think>", "\n\n", "{}"]);
+    let json = server.post(CHAT, &chat(with(pattern, json!({ "max_tokens": 40 })))).await.json();
+    let found = &json["choices"][0]["message"];
+    assert_eq!(found["reasoning"], "no", "{json}");
+    assert!(["yes", "no"].map(Value::from).contains(&found["content"]), "{json}");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::errors::check;
 use super::money::check_closed;
 use super::{CHAT, chat, with};
-use crate::support::scripted::Bounds;
+use crate::support::scripted::{Bounds, TEMPLATE};
 use crate::support::server::{STANDARD, Server, Setup};
 
 const ANSWER: [&str; 8] = [
@@ -19,6 +19,10 @@ const ANSWER: [&str; 8] = [
     "\"Kuwait\"}",
     "}\n</tool_call>",
 ];
+
+/// Prints tools, in the format of Llama 3.
+const LLAMA: &str = "{% if tools %}{{ tools[0].function.name }}{# <|python_tag|> #}{% endif %}\
+    {% for m in messages %}<|user|>{{ m.content }}{% endfor %}<|assistant|>";
 
 fn tools() -> Value {
     json!([
@@ -228,4 +232,72 @@ async fn calls_that_are_required_fit_their_schemas() {
     wrong[1]["function"]["strict"] = true.into();
     let body = chat(json!({ "tools": wrong }));
     check(&server.post(CHAT, &body).await, 400, "invalid_request_error", None, param);
+}
+
+#[tokio::test]
+async fn a_model_that_may_call_calls_or_answers_in_the_format() {
+    let format = json!({ "response_format": { "type": "json_schema", "json_schema": {
+        "name": "answer",
+        "schema": {
+            "type": "object",
+            "properties": { "name": { "type": "string" }, "age": { "type": "integer" } },
+            "required": ["name", "age"],
+            "additionalProperties": false,
+        },
+    } } });
+    let message = async |template: &'static str, script: &str, tools: Value| {
+        let script: &'static str = String::leak(script.to_owned());
+        let server = Server::start(Setup { template, ..saying(&[script]) });
+        let body = with(chat(json!({ "tools": tools })), format.clone());
+        let json = server.post(CHAT, &body).await.json();
+        server.verify_books();
+        json["choices"][0].clone()
+    };
+    let mut strict = tools();
+    strict[0]["function"]["strict"] = true.into();
+    // Whose arguments are described elsewhere in their schema.
+    strict[0]["function"]["parameters"]["$defs"] = json!({ "name": { "type": "string" } });
+    strict[0]["function"]["parameters"]["properties"]["city"] = json!({ "$ref": "#/$defs/name" });
+    let call = "{\"name\": \"weather\", \"arguments\": {\"city\": \"x\"}}";
+    let hermes_call = format!("<tool_call>\n{call}\n</tool_call>");
+    let llama_call = call.replace("arguments", "parameters");
+    let answer = "{\"name\": \"weather\", \"age\": 3}";
+    for tools in [tools(), strict] {
+        for (template, call) in [(TEMPLATE, &hermes_call), (LLAMA, &llama_call)] {
+            let choice = message(template, call, tools.clone()).await;
+            let function = &choice["message"]["tool_calls"][0]["function"];
+            assert_eq!(function["arguments"], "{\"city\": \"x\"}", "{choice}");
+            assert_eq!(choice["finish_reason"], "tool_calls");
+            let choice = message(template, answer, tools.clone()).await;
+            assert_eq!(choice["message"]["content"], answer, "{choice}");
+            assert_eq!(choice["finish_reason"], "stop");
+            // Anything else is kept to one of them.
+            let choice = message(template, "No.", tools.clone()).await;
+            assert_ne!(choice["message"]["content"], "No.", "{choice}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_beside_tools_is_named() {
+    let server = Server::start(saying(&["Hi"]));
+    let invalid = "invalid_request_error";
+    // Of a strict tool, what can not be enforced is an error, as in a strict format.
+    let mut unenforced = tools();
+    unenforced[0]["function"]["strict"] = true.into();
+    unenforced[0]["function"]["parameters"]["minProperties"] = 1.into();
+    unenforced[0]["function"]["parameters"]["not"] = json!({ "required": ["x"] });
+    let body = chat(json!({ "tools": unenforced }));
+    let param = Some("tools[0].function.parameters");
+    let message = check(&server.post(CHAT, &body).await, 400, invalid, None, param);
+    assert!(message.contains("/not"), "{message}");
+    // Of a format, whether or not there are tools.
+    let format = json!({ "response_format": { "type": "json_schema", "json_schema": {
+        "name": "answer", "schema": { "type": "nonsense" },
+    } } });
+    for body in [calling(format.clone()), chat(format)] {
+        let param = Some("response_format.json_schema.schema");
+        let message = check(&server.post(CHAT, &body).await, 400, invalid, None, param);
+        assert!(message.contains("/type"), "{message}");
+    }
 }

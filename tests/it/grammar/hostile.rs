@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use mizan::grammar::{Grammar, Piece};
+use mizan::grammar::{Grammar, GrammarError, Piece};
 use serde_json::{Map, Value, json};
 
-use super::smollm2;
+use super::{json_piece, smollm2};
 use crate::support::random::Random;
 
 /// For compiling, and for a hundred masks after it. Generous: the machine does other things too.
@@ -111,6 +111,28 @@ fn products_of_alternatives() {
         })
         .collect();
     schema("allOf of 20 anyOf of 20", json!({ "allOf": any }));
+    // Each of these would be gigabytes.
+    let names: Vec<String> = (0..10_000).map(|number| format!("n{number}")).collect();
+    let options = vec![json!({"type": "object"}); 5_000];
+    for much in [
+        json!({"type": "object", "required": names, "anyOf": options}),
+        json!({"anyOf": options, "required": names, "type": "object"}),
+        json!({"allOf": [{"$ref": "#/$defs/all"}, {"anyOf": options}],
+            "$defs": {"all": {"type": "object", "required": names}}}),
+        json!({"anyOf": vec![json!({"type": "string"}); 5_000], "const": "x".repeat(100_000)}),
+    ] {
+        for strict in [true, false] {
+            match smollm2().compile(&Grammar::JsonSchema { schema: much.clone(), strict }) {
+                Err(GrammarError::TooComplex { why, .. }) => assert!(why.contains("MiB"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // As much as may be.
+    schema(
+        "200 times 10,000",
+        json!({"type": "object", "required": names, "anyOf": options[..200]}),
+    );
     let doubling = definitions(40, |n| match n {
         0 => json!({"type": "object", "properties": {"x": {"type": "string"}}}),
         n => json!({"allOf": [reference(n - 1), reference(n - 1)]}),
@@ -337,5 +359,5 @@ fn hostile_pieces() {
     pieces("many", vec![Piece::FreeText, many]);
     pieces("too many", vec![Piece::Repeat { pieces: vec![text()], min: 5, max: Some(4) }]);
     pieces("too long", vec![Piece::Text("x".repeat(100_000))]);
-    pieces("a bad schema", vec![Piece::Json(json!({"type": "nothing"}))]);
+    pieces("a bad schema", vec![json_piece(json!({"type": "nothing"}))]);
 }

@@ -8,13 +8,16 @@ mod hostile;
 mod schemas;
 mod texts;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
 use mizan::engine::{Allowed, Constraint, Progress};
-use mizan::grammar::{Environment, Grammar, GrammarError, compile};
+use mizan::grammar::{Environment, Grammar, GrammarError, Piece, compile};
 use mizan::model::Model;
 use mizan::registry;
 use mizan::text::Tokenizer;
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::support::models;
 use crate::support::random::Random;
@@ -32,6 +35,9 @@ pub(super) struct Vocabulary {
 const MODELS: [&str; 3] = ["smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "gemma-3-270m"];
 
 static VOCABULARIES: LazyLock<[Vocabulary; 3]> = LazyLock::new(|| MODELS.map(Vocabulary::open));
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static NUM_COMPILED: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn vocabularies() -> &'static [Vocabulary; 3] {
     &VOCABULARIES
@@ -66,7 +72,9 @@ impl Vocabulary {
     }
 
     pub(super) fn compile(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, GrammarError> {
-        compile(grammar, &self.environment)
+        // As many accounts as grammars: none waits for another one's.
+        let lane = NUM_COMPILED.fetch_add(1, Relaxed);
+        RUNTIME.block_on(compile(grammar.clone(), &self.environment, lane))
     }
 
     /// Samples within the masks: any id, every other time one that closes something.
@@ -151,6 +159,11 @@ impl Vocabulary {
         }
         is_complete || at.allowed().unwrap().may_end
     }
+}
+
+/// JSON that fits a schema, as a piece.
+pub(super) fn json_piece(schema: Value) -> Piece {
+    Piece::Grammar(Grammar::JsonSchema { schema, strict: false })
 }
 
 pub(super) fn is_allowed(allowed: &Allowed, id: u32) -> bool {

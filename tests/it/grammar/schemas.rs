@@ -27,7 +27,7 @@ fn random_schema(random: &mut Random, depth: usize) -> Value {
             json!({"type": "string", "minLength": min, "maxLength": min + random.below(20)})
         }
         4 => json!({"type": "string", "pattern": random.pick(&[
-            "^[a-z]{2,5}-[0-9]+$", "^(cat|dog)s?$", "[A-Z]", "^\\d{3}$", "^[^a-z]{1,9}$",
+            "^[a-z]{2,5}-[0-9]+$", "^(cat|dog)s?$", "[A-Z]", "^\\d{3}$", "^[^a-z\"]{1,9}$",
         ])}),
         5 => json!({"type": "string", "format": random.pick(&["date", "uuid", "ipv4"])}),
         6 => {
@@ -120,6 +120,37 @@ fn random_answers_fit_random_schemas() {
     assert!(ended >= 60, "{ended}");
     let ended = check(&vocabularies()[2], 2000..2080);
     assert!(ended >= 60, "{ended}");
+}
+
+#[test]
+fn patterns_keep_quotes_out_and_line_breaks_in() {
+    for (pattern, taken, refused) in [
+        ("^[^a-z\"]{1,9}$", "A\\n\\tB\\\\", "A\\\"B"),
+        ("^[^\\n\\\\]+$", "a\\tb\\\"", "a\\\\b"),
+        ("^[^\\n\\\\]+$", "\u{1f600}", "a\\nb"),
+        ("^\\P{P}+$", "a\\nb", "a\\\"b"),
+        ("^[\\x00-\\x1f]+$", "\\t\\n", "\\t\\\""),
+        ("^[a[^\"]]+$", "b\\r", "\\\""),
+        ("^.*$", "\\\"\\\\", "\\n"),
+        ("^\\W\\S\\D$", "\\\"\\\"\\\"", "1"),
+    ] {
+        for vocabulary in vocabularies() {
+            let name = vocabulary.name;
+            let check = |schema: Value, before: &str, after: &str| {
+                let schema = json!({"type": "object", "additionalProperties": false,
+                    "required": ["k"], "properties": {"k": schema}});
+                let grammar = Grammar::JsonSchema { schema, strict: true };
+                let at = vocabulary.compile(&grammar).unwrap();
+                let write = |text: &str| format!("{{\"k\":{before}{text}{after}}}");
+                assert!(vocabulary.takes(&*at, &write(taken)), "{name}, {pattern}: {taken}");
+                assert!(!vocabulary.takes(&*at, &write(refused)), "{name}, {pattern}: {refused}");
+            };
+            check(json!({"type": "string", "pattern": pattern}), "\"", "\"");
+            let named = json!({"type": "object", "additionalProperties": false,
+                "patternProperties": {pattern: {"type": "null"}}});
+            check(named, "{\"", "\":null}");
+        }
+    }
 }
 
 #[test]

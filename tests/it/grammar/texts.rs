@@ -4,7 +4,7 @@ use mizan::grammar::{Grammar, GrammarError, Piece};
 use mizan::text::Specials;
 use serde_json::json;
 
-use super::{Vocabulary, is_allowed, smollm2, vocabularies};
+use super::{Vocabulary, is_allowed, json_piece, smollm2, vocabularies};
 use crate::support::random::Random;
 
 fn check(grammar: &Grammar, taken: &[&str], refused: &[&str]) {
@@ -79,7 +79,7 @@ fn text(text: &str) -> Piece {
 
 /// The schema of a call of the tool `name` with one whole number.
 fn call(name: &str) -> Piece {
-    Piece::Json(json!({
+    json_piece(json!({
         "type": "object",
         "properties": {"name": {"const": name}, "arguments": {
             "type": "object", "properties": {"x": {"type": "integer"}},
@@ -122,7 +122,7 @@ fn free_text_before_several_markers() {
         Piece::FreeText,
         Piece::OneOf(vec![
             vec![text("CALL "), call("f")],
-            vec![text("SOURCE "), Piece::Json(json!({"type": "integer"})), text(".")],
+            vec![text("SOURCE "), json_piece(json!({"type": "integer"})), text(".")],
             vec![],
         ]),
     ]);
@@ -142,9 +142,52 @@ fn free_text_before_several_markers() {
     let grammar = Grammar::Sequence(vec![
         Piece::OneOf(vec![vec![text("A"), Piece::FreeText], vec![text("B")]]),
         text("|"),
-        Piece::Json(json!({"type": "boolean"})),
+        json_piece(json!({"type": "boolean"})),
     ]);
     check(&grammar, &["A|true", "Aab|false", "B|true"], &["A", "Bb|true", "Aa|b|true"]);
+}
+
+#[test]
+fn grammars_within_pieces() {
+    // Reasoning, or none, then what any other grammar describes.
+    let behind_reasoning = |grammar| {
+        let end = text("</think>\n\n");
+        let reasoning = vec![text("<think>"), Piece::FreeText, end];
+        Grammar::Sequence(vec![Piece::OneOf(vec![reasoning, vec![]]), Piece::Grammar(grammar)])
+    };
+    let regex = behind_reasoning(Grammar::Regex("^[0-9]{2}$".to_owned()));
+    check(
+        &regex,
+        &["12", "<think>Hm < 3</think>\n\n12"],
+        &["123", "<think>12", "<think></think>12"],
+    );
+    let choice = behind_reasoning(Grammar::Choice(vec!["yes".to_owned(), "no".to_owned()]));
+    check(&choice, &["yes", "<think></think>\n\nno"], &["maybe", "<think>yes"]);
+    let lark = behind_reasoning(Grammar::Lark("start: A B\nA: /a+/\nB: \"b\"".to_owned()));
+    check(&lark, &["aab", "<think>?</think>\n\nab"], &["b", "a"]);
+    let object = behind_reasoning(Grammar::JsonObject);
+    check(&object, &["{}", "<think>{}</think>\n\n{\"a\": [1]}"], &["[]", "<think>{}"]);
+    // A call, or an answer: both are JSON.
+    let call = json!({"type": "object", "required": ["name", "parameters"],
+        "properties": {"name": {"const": "f"}, "parameters": {"$ref": "#/$defs/none"}},
+        "additionalProperties": false, "$defs": {"none": {"type": "object", "maxProperties": 0}}});
+    let answer = json!({"type": "object", "required": ["name", "age"],
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        "additionalProperties": false});
+    let either = Piece::OneOf(vec![vec![json_piece(call)], vec![json_piece(answer)]]);
+    let [f, named_f, g] =
+        ["\"f\",\"parameters\":{}", "\"f\", \"age\": 3", "\"g\",\"parameters\":{}"]
+            .map(|rest| format!("{{\"name\":{rest}}}"));
+    check(&Grammar::Sequence(vec![either]), &[&f, &named_f], &[&g, "{}"]);
+    // What is wrong in one of them is told, and pieces are none.
+    let strict = json!({"type": "array", "uniqueItems": true});
+    let strict = Piece::Grammar(Grammar::JsonSchema { schema: strict, strict: true });
+    match smollm2().compile(&Grammar::Sequence(vec![strict])) {
+        Err(GrammarError::Schema { at, .. }) => assert_eq!(at, "/uniqueItems"),
+        other => panic!("{other:?}"),
+    }
+    let nested = Grammar::Sequence(vec![Piece::Grammar(Grammar::Sequence(vec![text("a")]))]);
+    assert!(matches!(smollm2().compile(&nested), Err(GrammarError::Pieces(_))));
 }
 
 #[test]

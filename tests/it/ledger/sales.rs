@@ -1,9 +1,9 @@
 //! Sales from outside: races for one payment or voucher, bounds of arguments, lists.
 
 use mizan::ledger::{
-    AccountId, BeginRefundError, CheckedTopup, Credits, NewTopup, NewVouchers, PaidProof,
-    PayTopupError, PaymentEvent, RedeemError, Redeemed, RefundOutcome, RefundState, TopupError,
-    TopupFilter, TopupId, TopupState, VoucherError,
+    AccountId, AuditFilter, BeginRefundError, CheckedTopup, Credits, NewTopup, NewVouchers,
+    PaidProof, PayTopupError, PaymentEvent, RedeemError, Redeemed, RefundOutcome, RefundState,
+    TopupError, TopupFilter, TopupId, TopupState, VoucherError,
 };
 use mizan::money::Fils;
 
@@ -246,7 +246,8 @@ fn orders_are_listed_and_the_waiting_ones_found() {
     );
     assert_eq!(ledger.refunds_pending().unwrap(), []);
     assert_eq!(ledger.refunds(paid).unwrap().len(), 1);
-    let audit = ledger.audit(None, 2).unwrap();
+    let audit = ledger.audit(&AuditFilter { limit: 2, ..AuditFilter::default() }).unwrap();
     assert_eq!((audit[0].action.as_str(), audit[0].actor.as_str()), ("refund.done", "test"));
-    assert!(ledger.audit(Some(audit[1].id), 100).unwrap().iter().all(|e| e.id < audit[1].id));
+    let before = AuditFilter { before: Some(audit[1].id), limit: 100, ..AuditFilter::default() };
+    assert!(ledger.audit(&before).unwrap().iter().all(|e| e.id < audit[1].id));
 }

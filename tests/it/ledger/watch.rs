@@ -73,6 +73,28 @@ fn a_watch_ends_when_it_is_dropped() {
     assert_eq!(books.ledger.last_check(), None);
 }
 
+#[test]
+fn a_check_that_is_asked_for_is_one_at_a_time_and_ends_with_the_books() {
+    let books = Books::new();
+    let account = books.account("alice", 100_000);
+    let key = books.key(account, None);
+    for _ in 0..50 {
+        books.used_meter(account, key, 2, Ending::Closed);
+    }
+    for _ in 0..8 {
+        books.ledger.start_check().unwrap();
+    }
+    let checked = next_check(&books);
+    assert!(checked.is_ok && checked.problem.is_none() && checked.damages == 0);
+    assert_eq!(checked.transfers, 51);
+    while books.ledger.check_status().is_running {
+        thread::yield_now();
+    }
+    books.ledger.start_check().unwrap();
+    books.ledger.shutdown();
+    assert!(!books.ledger.check_status().is_running);
+}
+
 /// What the metrics show.
 #[test]
 fn commits_are_timed() {

@@ -2,43 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::super::super::delivery::{Finish, Receipt, Release, Summary, Usage};
+use super::super::super::delivery::{Finish, Receipt, Release, Summary};
 use super::super::super::error::ApiError;
 use super::super::super::event_stream::Frames;
+use super::super::super::sample_parts::{USAGE, arguments, call, content, reasoning};
 use super::super::answer::{Ending, Message, blocks_of};
 use super::super::stream::{Content, Events};
 use crate::text::AnswerPart;
-
-fn content(text: &str) -> AnswerPart {
-    AnswerPart::Content(text.to_owned())
-}
-
-fn reasoning(text: &str) -> AnswerPart {
-    AnswerPart::Reasoning(text.to_owned())
-}
-
-fn call(index: usize, name: &str) -> AnswerPart {
-    AnswerPart::ToolCall { index, name: name.to_owned() }
-}
-
-fn arguments(index: usize, json: &str) -> AnswerPart {
-    AnswerPart::ToolArguments { index, json: json.to_owned() }
-}
 
 fn summary(finish: Finish, stop_string: Option<&str>) -> Summary {
     Summary {
         finishes: vec![finish],
         stop_strings: vec![stop_string.map(str::to_owned)],
-        usage: Usage {
-            prompt_tokens: 10,
-            cached_tokens: 4,
-            completion_tokens: 7,
-            reasoning_tokens: 2,
-            credits: 14,
-            credit_multiplier: 2,
-            balance: 86,
-            credits_exhausted: false,
-        },
+        usage: USAGE,
         receipt: Receipt::new().0,
     }
 }

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 use serde_json::{Map, Value, json};
 
 use super::super::super::conversation::ToolUse;
-use super::super::super::delivery::{Finish, Receipt, Release, ReleasedToken, Summary, Usage};
+use super::super::super::delivery::{Finish, Receipt, Release, ReleasedToken, Summary};
 use super::super::super::error::ApiError;
 use super::super::super::event_stream::Frames;
 use super::super::super::fields::Fields;
+use super::super::super::sample_parts::{USAGE, arguments, call, content, reasoning};
 use super::super::answer::{Draft, finish_of};
 use super::super::events::Event;
 use super::super::output::Output;
@@ -18,22 +19,6 @@ use super::super::stream::Events;
 use crate::engine::TokenLogprobs;
 use crate::ledger::SystemClock;
 use crate::text::{AnswerPart, TokenType, Tokenizer, Vocabulary};
-
-fn content(text: &str) -> AnswerPart {
-    AnswerPart::Content(text.to_owned())
-}
-
-fn reasoning(text: &str) -> AnswerPart {
-    AnswerPart::Reasoning(text.to_owned())
-}
-
-fn call(index: usize, name: &str) -> AnswerPart {
-    AnswerPart::ToolCall { index, name: name.to_owned() }
-}
-
-fn arguments(index: usize, json: &str) -> AnswerPart {
-    AnswerPart::ToolArguments { index, json: json.to_owned() }
-}
 
 fn tokenizer() -> Arc<Tokenizer> {
     let vocabulary = Vocabulary {
@@ -66,16 +51,7 @@ fn summary(finish: Finish) -> Summary {
     Summary {
         finishes: vec![finish],
         stop_strings: vec![None],
-        usage: Usage {
-            prompt_tokens: 10,
-            cached_tokens: 4,
-            completion_tokens: 7,
-            reasoning_tokens: 2,
-            credits: 14,
-            credit_multiplier: 2,
-            balance: 86,
-            credits_exhausted: false,
-        },
+        usage: USAGE,
         receipt: Receipt::new().0,
     }
 }

@@ -3,39 +3,10 @@
 
 use serde_json::{Value, json};
 
+use super::super::parts::{CALLS, THINKING, check_counts, setup};
 use super::events::events;
 use super::{MESSAGES, message};
-use crate::support::scripted::Bounds;
 use crate::support::server::{Server, Setup};
-
-/// As the usual one, of a model that thinks.
-const THINKING: &str = "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>\
-    {% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}\
-    {% else %}<|user|>{% endif %}{{ m.content }}{% endfor %}\
-    {% if add_generation_prompt %}<|assistant|>\
-    {% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}\
-    {% endif %}";
-
-const CALLS: [&str; 12] = [
-    "I ",
-    "see.",
-    "<tool_call>",
-    "{\"name\": \"weather\", ",
-    "\"arguments\": {\"city\": ",
-    "\"Doha\"",
-    "}}",
-    "</tool_call>",
-    "<tool_call>",
-    "{\"name\": \"time\", \"arguments\": ",
-    "{}}",
-    "</tool_call>",
-];
-
-/// Room for a prompt that describes tools.
-fn setup(script: &[&'static str]) -> Setup {
-    let bounds = Bounds { context: 2_048, ..Bounds::default() };
-    Setup { bounds, ..Setup::saying(script) }
-}
 
 fn tools() -> Value {
     let city = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
@@ -86,16 +57,6 @@ fn joined(events: &[Value]) -> Value {
         block["input"] = serde_json::from_str(&input).unwrap();
     }
     blocks.into()
-}
-
-/// The charge, the count and the books of the newest answer are `tokens`.
-fn check_counts(server: &Server, usage: &Value, tokens: u32) {
-    let record = server.meters().pop().unwrap();
-    assert_eq!((record.output_tokens, record.credits.0), (tokens, i64::from(tokens)));
-    assert_eq!((&usage["output_tokens"], &usage["credits"]), (&json!(tokens), &json!(tokens)));
-    let stored: usize = record.token_ids.unwrap().values().map(Vec::len).sum();
-    assert_eq!(stored, tokens as usize);
-    server.verify_books();
 }
 
 #[tokio::test]

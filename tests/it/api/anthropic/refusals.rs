@@ -60,6 +60,11 @@ async fn fields_are_refused_by_name() {
             json!({ "messages": [{ "role": "user", "content": [{ "type": "image" }] }] }),
             "messages[0].content[0].type: blocks of type 'image'",
         ),
+        (
+            json!({ "tools": [{ "name": "f", "input_schema": { "type": "nonsense" } }],
+                "tool_choice": { "type": "any" } }),
+            "tools[0].input_schema",
+        ),
         (json!({ "max_credits": 0 }), "'max_credits'"),
     ] {
         for stream in [false, true] {

@@ -16,6 +16,8 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
     };
     let message = |content: Value| json!({ "input": [{ "role": "user", "content": content }] });
     let tool = |tool: Value| json!({ "tools": [tool] });
+    let sound = json!({ "type": "function", "name": "f", "parameters": { "type": "object" } });
+    let nonsense = json!({ "type": "function", "name": "g", "parameters": { "type": "nonsense" } });
     for (more, param) in [
         (json!({ "model": null }), "model"),
         (json!({ "input": null }), "input"),
@@ -107,6 +109,15 @@ async fn fields_out_of_bounds_or_unsupported_are_named() {
         (tool(json!({ "type": "function", "function": { "name": "f" } })), "tools[0].name"),
         (tool(json!({ "type": "function", "name": "a b" })), "tools[0].name"),
         (tool(json!({ "type": "function", "name": "f", "parameters": 5 })), "tools[0].parameters"),
+        (json!({ "tools": [sound, nonsense], "tool_choice": "required" }), "tools[1].parameters"),
+        // Its place is the request's, whatever tools the choice leaves.
+        (
+            json!({ "tools": [sound, nonsense], "tool_choice": {
+                "type": "allowed_tools", "mode": "required",
+                "tools": [{ "type": "function", "name": "g" }],
+            } }),
+            "tools[1].parameters",
+        ),
         (json!({ "tool_choice": "required" }), "tool_choice"),
         (json!({ "tool_choice": { "type": "function", "name": "f" } }), "tool_choice"),
         (json!({ "tool_choice": { "type": "mcp" } }), "tool_choice.type"),

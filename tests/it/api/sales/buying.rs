@@ -98,6 +98,7 @@ async fn without_a_callback_the_return_the_page_or_the_poller_finds_out() {
                 let page = shop.server.send(page.unwrap()).await;
                 assert_eq!(page.status, StatusCode::OK);
                 assert!(page.text.contains("5000 credits for 2.000 KWD"), "{}", page.text);
+                assert!(page.text.contains(&format!("href=\"/#/billing?order={id}\"")));
                 assert!(page.header("content-security-policy").unwrap().contains("'none'"));
             }
             "show" => {

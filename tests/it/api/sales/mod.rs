@@ -4,6 +4,7 @@
 mod buying;
 mod hostile_provider;
 mod operator;
+mod reconciliation;
 mod refunds;
 mod vouchers;
 

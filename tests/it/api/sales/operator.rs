@@ -56,6 +56,8 @@ async fn plans_are_those_of_the_catalog_and_all_is_in_the_audit() {
     assert_eq!(change(json!({ "plan": "default" })).await.0, 200);
     assert_eq!(change(json!({ "plan": "gold" })).await.0, 400);
     assert_eq!(change(json!({})).await.0, 400);
+    assert_eq!(change(json!({ "frozen": true })).await.0, 200);
+    assert_eq!(change(json!({ "frozen": false })).await.0, 200);
     operator
         .post("/accounts/team/corrections", json!({ "credits": 5, "reason": "seen in the audit" }))
         .await;
@@ -63,9 +65,25 @@ async fn plans_are_those_of_the_catalog_and_all_is_in_the_audit() {
     let last = &audit["data"][0];
     assert_eq!(last["actor"], "operator");
     assert!(last["detail"].as_str().unwrap().contains("seen in the audit"), "{audit}");
+    assert_eq!(audit["has_more"], true);
     let before = audit["data"][1]["id"].as_i64().unwrap();
+    assert_eq!(audit["next"], before);
     let (_, earlier) = operator.get(&format!("/audit?before={before}")).await;
     assert!(earlier["data"].as_array().unwrap().iter().all(|e| e["id"].as_i64() < Some(before)));
+    assert_eq!((&earlier["has_more"], &earlier["next"]), (&json!(false), &json!(null)));
+    let actions = async |query: &str| -> Vec<String> {
+        let (status, audit) = operator.get(&format!("/audit?{query}")).await;
+        assert_eq!(status, 200, "{audit}");
+        let entries = audit["data"].as_array().unwrap().iter();
+        entries.map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(actions("actor=operator").await, ["correct", "account.thaw", "account.freeze"]);
+    let all = ["account.thaw", "account.freeze", "account.create"];
+    assert_eq!(actions("action=account").await, all);
+    assert_eq!(actions("action=account.thaw&actor=").await, all[..1]);
+    for nothing in ["action=acc", "action=account.", "action=%25", "actor=oper"] {
+        assert!(actions(nothing).await.is_empty(), "{nothing}");
+    }
 }
 
 #[tokio::test]

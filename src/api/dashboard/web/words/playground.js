@@ -1,0 +1,47 @@
+// The playground.
+import { define } from "../lib/words.js";
+
+define("playground", {
+  again: ["Again", "مرة أخرى"],
+  as_code: ["As code", "كبرنامج"],
+  clear: ["Clear", "مسح"],
+  conversation: ["Conversation", "المحادثة"],
+  default: ["default", "افتراضي"],
+  empty: [
+    "Ask something. Input is free; each token of the answer costs what its model's tier says.",
+    "اسأل ما تشاء. الإدخال مجاني، ويُحسب كل رمز من الإجابة حسب فئة النموذج.",
+  ],
+  example: ["What is the capital of Kuwait?", "ما هي عاصمة الكويت؟"],
+  exhausted: ["The balance ended in the middle of the answer.", "نفد الرصيد قبل اكتمال الإجابة."],
+  first: ["first after {n}", "الأول بعد {n}"],
+  key_hint: ["Put one of your keys in place of YOUR_KEY.", "ضع أحد مفاتيحك مكان YOUR_KEY."],
+  language: ["Language", "اللغة"],
+  max_tokens: ["Longest answer, in tokens", "أقصى طول للإجابة بالرموز"],
+  max_tokens_hint: ["Also the most that it can cost, times the tier.", "وهو أيضًا أقصى تكلفة، مضروبًا في الفئة."],
+  message: ["Message", "الرسالة"],
+  model: ["Model", "النموذج"],
+  no_models: [
+    "No model has been fetched yet. The operator can run mizan pull.",
+    "لم يُجلب أي نموذج بعد. يمكن للمشغّل تنفيذ mizan pull.",
+  ],
+  not_allowed: ["This key may not spend credits.", "لا يسمح هذا المفتاح باستهلاك الرصيد."],
+  per_second: ["{n} tokens/s", "{n} رمز/ث"],
+  placeholder: ["Write a message. Enter sends, Shift+Enter makes a new line.", "اكتب رسالة. Enter للإرسال وShift+Enter لسطر جديد."],
+  price: ["{tier}: {cost} for each output token. Context: {context}.", "{tier}: {cost} لكل رمز إخراج. السياق: {context}."],
+  reasoning: ["Reasoning", "التفكير"],
+  role_assistant: ["Model", "النموذج"],
+  role_user: ["You", "أنت"],
+  seed: ["Seed", "البذرة"],
+  seed_hint: ["The same seed and text give the same answer.", "البذرة نفسها والنص نفسه يعطيان الإجابة نفسها."],
+  send: ["Send", "إرسال"],
+  settings: ["Settings", "الإعدادات"],
+  stop: ["Stop", "إيقاف"],
+  streamed: ["Streamed", "متدفّق"],
+  system: ["System prompt", "تعليمات النظام"],
+  temperature: ["Temperature", "درجة العشوائية"],
+  tokens: [
+    { one: "{n} token", other: "{n} tokens" },
+    { zero: "لا رموز", one: "رمز واحد", two: "رمزان", few: "{n} رموز", many: "{n} رمزًا", other: "{n} رمز" },
+  ],
+  top_p: ["Top p", "Top p"],
+});

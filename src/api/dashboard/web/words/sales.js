@@ -1,0 +1,51 @@
+// Revenue and vouchers.
+import { define } from "../lib/words.js";
+
+define("sales", {
+  batch: ["Batch", "الدفعة"],
+  batch_hint: ["A name of its own, such as ramadan-2027.", "اسم فريد، مثل ramadan-2027."],
+  by_day: ["Paid by day and pack, in KWD", "المدفوع حسب اليوم والباقة بالدينار"],
+  copy_codes: ["Copy the codes", "نسخ الرموز"],
+  count: ["How many", "العدد"],
+  credits: ["Credits", "وحدات الرصيد"],
+  each: ["Credits of each", "رصيد كل قسيمة"],
+  expire_days: ["Days that they are good for", "مدة الصلاحية بالأيام"],
+  expire_hint: ["Empty: for ever.", "فارغ: بلا نهاية."],
+  expires: ["Good until", "صالحة حتى"],
+  finished: ["I have them", "حفظتها"],
+  how: ["Redeem at {address}, under Billing.", "استبدلها في {address} ضمن الفواتير."],
+  lines: ["By day, pack and provider", "حسب اليوم والباقة ومزوّد الدفع"],
+  make: ["Make vouchers", "إنشاء قسائم"],
+  make_lead: [
+    "Each code is redeemed once. The codes are shown when they are made, and never again.",
+    "يُستبدل كل رمز مرة واحدة. تظهر الرموز عند إنشائها فقط.",
+  ],
+  never: ["for ever", "بلا نهاية"],
+  no_sales: ["Nothing has been sold yet.", "لا مبيعات بعد."],
+  no_vouchers: ["No vouchers yet.", "لا قسائم بعد."],
+  once: [
+    "Print or save them now: the books keep only what proves a code, not the code.",
+    "اطبعها أو احفظها الآن: لا تحتفظ الدفاتر بالرموز نفسها بل بما يثبتها فقط.",
+  ],
+  orders: ["Orders", "الطلبات"],
+  pack: ["Pack", "الباقة"],
+  paid: ["Paid", "المدفوع"],
+  print: ["Print", "طباعة"],
+  provider: ["Provider", "مزوّد الدفع"],
+  redeemed: ["Redeemed", "المستبدل"],
+  refunded: ["Refunded", "المسترد"],
+  revenue: ["Revenue", "الإيراد"],
+  revenue_lead: [
+    "From the journal, in fils: days are Kuwait's. Granted credits and vouchers bring no money.",
+    "من قيود الدفتر بالفلس، والأيام بتوقيت الكويت. الرصيد الممنوح والقسائم لا تدرّ مالًا.",
+  ],
+  total: ["In all", "الإجمالي"],
+  until: ["Good until {day}.", "صالحة حتى {day}."],
+  void: ["Void the rest", "إبطال المتبقي"],
+  void_lead: ["{n} codes can not be redeemed any more after this.", "لن يمكن استبدال {n} من الرموز بعد ذلك."],
+  voided: ["voided", "مُبطلة"],
+  vouchers_lead: [
+    "Codes to print and give away or sell: each brings its credits once.",
+    "رموز للطباعة تُهدى أو تُباع، ويضيف كل منها رصيده مرة واحدة.",
+  ],
+});
