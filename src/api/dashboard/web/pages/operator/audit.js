@@ -85,7 +85,9 @@ export default function Audit({ query }) {
                 {
                   title: t("operator.detail"),
                   cell: ({ action, detail }) => html`
-                    <code class="phone-only" dir="ltr">${action}</code> <span dir="auto">${detail}</span>
+                    <span class="audit-detail" dir="ltr">
+                      <code class="phone-only">${action} </code>${detail}
+                    </span>
                   `,
                 },
               ]}

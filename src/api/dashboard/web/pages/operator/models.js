@@ -172,7 +172,7 @@ const Name = ({ model }) => html`
   ${model.default && html` <${Badge}>${t("operator.default")}<//>`}
   <br />
   <small>
-    <bdi>${model.tier}</bdi> × ${number(model.credit_multiplier)}
+    <bdi dir="ltr">${model.tier} × ${number(model.credit_multiplier)}</bdi>
     ${model.loaded_at && html` · ${t("operator.loaded_at", { when: ago(model.loaded_at) })}`}
   </small>
   ${model.error && html`<br /><small class="field-error">${model.error}</small>`}
