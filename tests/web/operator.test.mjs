@@ -218,7 +218,7 @@ test("an operator who is a user has the same pages; a team's owner has none of t
   await third.locator("main").getByRole("link", { name: "Users" }).click();
   await third.getByRole("cell", { name: "owner@team.example", exact: true }).waitFor();
   assert.equal(await third.getByRole("cell", { name: "boss@place.example", exact: true }).count(), 0);
-  await third.getByRole("link", { name: "Show all" }).click();
+  await third.getByRole("link", { name: "All users" }).click();
   await third.getByRole("cell", { name: "boss@place.example", exact: true }).waitFor();
   await closePage(third);
   await signInAsUser(other, server, "owner@team.example", PASSWORD, "#/accounts");
