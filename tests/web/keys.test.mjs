@@ -49,7 +49,12 @@ test("a key is made, its secret shown once, used, and revoked", async () => {
   await dialog.getByLabel("Label").fill("the shop");
   await dialog.getByLabel("Spending limit (credits)").fill("some");
   await dialog.getByText("Give a whole number of credits.").waitFor();
-  await dialog.getByLabel("Spending limit (credits)").fill("1,000");
+  // Years of six digits are no days: a key without an end would be made.
+  await dialog.getByLabel("Last day").fill("220277-03-11");
+  await dialog.getByRole("button", { name: "Make the key" }).click();
+  assert(!(await dialog.getByLabel("Last day").evaluate((input) => input.checkValidity())));
+  await dialog.getByLabel("Last day").fill("");
+  await dialog.getByLabel("Spending limit (credits)").fill("١٬٠٠٠");
   await dialog.getByLabel("Limit starts again").selectOption("daily");
   await dialog.getByLabel("Limit for life (credits)").fill("7");
   await dialog.getByRole("button", { name: "Make the key" }).click();
@@ -250,5 +255,20 @@ test("every operation of the document can be shown", async () => {
     assert(line.startsWith("curl") && line.includes(server.origin), `${hash}: ${line}`);
     assert(!/undefined|\[object/.test(await page.locator(".docs-content").innerText()), hash);
   }
+  await closePage(page);
+});
+
+test("who takes the right to manage users from himself leaves their page", async () => {
+  const [own, other] = ["own", "other"].map((who) => `${who}@${count}.example`);
+  await server.newUser(team, own, "owner");
+  await server.newUser(team, other, "owner");
+  const page = await openPage(browser, server);
+  await signInAsUser(page, server, own, PASSWORD, "#/users");
+  await page.getByRole("button", { name: `Change role: ${own}` }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("member", { exact: true }).click();
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "Home", level: 1 }).waitFor();
+  assert.equal(await page.locator("nav a", { hasText: "Users" }).count(), 0);
   await closePage(page);
 });

@@ -69,6 +69,52 @@ test("an account is created, given credits, corrected, frozen and closed, all wi
   await closePage(page);
 });
 
+test("a grant whose answer is lost is not made twice", async () => {
+  const page = await operator("#/accounts/team");
+  const before = (await account("team")).balance;
+  let tries = 0;
+  await page.route("**/grants", async (route) => {
+    tries += 1;
+    if (tries > 1) return route.continue();
+    await route.fetch();
+    return route.abort();
+  });
+  await page.getByRole("button", { name: "Grant credits" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Credits").fill("70");
+  await dialog.getByLabel("Reason").fill("sorry");
+  await dialog.locator("button[type=submit]").click();
+  await dialog.getByRole("alert").waitFor();
+  await answer(page, {});
+  assert.equal(tries, 2);
+  assert.equal((await account("team")).balance, before + 70);
+  await server.call(OPERATORS_KEY, "/api/v1/admin/accounts/team/corrections", {
+    method: "POST",
+    body: { credits: -70, reason: "the tests count from 1,000" },
+  });
+  page.faults.splice(0, page.faults.length, ...page.faults.filter((f) => !/ERR_FAILED/.test(f)));
+  await closePage(page);
+});
+
+test("an account's notices are set for it, and its users alone are shown", async () => {
+  await server.newAccount("quiet", 0);
+  await server.invite("quiet", "amal@quiet.example", "owner");
+  await server.invite("team", "badr@team.example", "member");
+  const page = await operator("#/accounts/quiet");
+  await page.getByLabel("Tell the team when its balance is low").check();
+  await page.getByLabel("When it falls below").fill("400");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved").waitFor();
+  const path = "/api/v1/admin/accounts/quiet/notices/low-balance";
+  assert.equal((await server.call(OPERATORS_KEY, path)).data.below, 400);
+  await page.getByRole("main").getByRole("link", { name: "Users" }).click();
+  await page.getByRole("cell", { name: "amal@quiet.example", exact: true }).waitFor();
+  assert.equal(await page.getByText("badr@team.example").count(), 0);
+  await page.getByRole("link", { name: "All users" }).click();
+  await page.getByRole("cell", { name: "badr@team.example", exact: true }).waitFor();
+  await closePage(page);
+});
+
 test("a bank transfer is confirmed with what arrived, and not with anything else", async () => {
   const order = { pack: "starter", provider: "manual" };
   const { id } = await server.call(key, "/api/v1/topups", { method: "POST", body: order });
@@ -172,7 +218,7 @@ test("an operator who is a user has the same pages; a team's owner has none of t
   await third.locator("main").getByRole("link", { name: "Users" }).click();
   await third.getByRole("cell", { name: "owner@team.example", exact: true }).waitFor();
   assert.equal(await third.getByRole("cell", { name: "boss@place.example", exact: true }).count(), 0);
-  await third.getByRole("link", { name: "Show all" }).click();
+  await third.getByRole("link", { name: "All users" }).click();
   await third.getByRole("cell", { name: "boss@place.example", exact: true }).waitFor();
   await closePage(third);
   await signInAsUser(other, server, "owner@team.example", PASSWORD, "#/accounts");

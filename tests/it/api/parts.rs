@@ -1,5 +1,5 @@
-//! Answers that are more than text, and what is charged for them, for the routes whose wire tells of
-//! them in items or blocks.
+//! Answers that are more than text, and what is charged for them, for the routes whose wire tells
+//! of them in items or blocks.
 
 use serde_json::{Value, json};
 

@@ -6,6 +6,7 @@ use mizan::ledger::{NewKeyRequest, Scope, Scopes};
 use serde_json::{Value, json};
 
 use super::super::panics::BrokenClock;
+use super::super::parts::setup;
 use super::super::{CHAT, chat};
 use super::{COUNT, MESSAGES, message, send};
 use crate::support::scripted::Bounds;
@@ -34,7 +35,7 @@ const INVALID: &str = "invalid_request_error";
 
 #[tokio::test]
 async fn fields_are_refused_by_name() {
-    let server = Server::start(Setup::saying(&["ok"]));
+    let server = Server::start(setup(&["ok"]));
     for (more, named) in [
         (json!({ "max_tokens": null }), "'max_tokens' is required"),
         (json!({ "max_tokens": 0 }), "'max_tokens' is 0 and must be at least 1"),

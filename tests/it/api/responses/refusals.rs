@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::parts::setup;
 use super::{RESPONSES, create, request};
 use crate::api::errors::check;
 use crate::support::server::{Server, Setup};
@@ -10,7 +11,7 @@ const INVALID: &str = "invalid_request_error";
 
 #[tokio::test]
 async fn fields_out_of_bounds_or_unsupported_are_named() {
-    let server = Server::start(Setup::saying(&["ok"]));
+    let server = Server::start(setup(&["ok"]));
     let pairs = |n: usize| -> Value {
         (0..n).map(|n| (n.to_string(), json!("x"))).collect::<serde_json::Map<_, _>>().into()
     };

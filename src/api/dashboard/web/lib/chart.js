@@ -47,7 +47,8 @@ export function DayChart({ title, days, groups, unit = number, tick = short, hei
       chart?.setSize({ width: entry.contentRect.width, height }),
     );
     uPlotLoaded().then((uPlot) => {
-      if (left) return;
+      // Effects run after a paint, by when the page may have been left.
+      if (left || !frame.current) return;
       // What is drawn later covers what was drawn before: the whole stack first, the lowest last.
       const stacks = groups.map((_, n) =>
         days.map((_, i) => groups.slice(0, n + 1).reduce((sum, group) => sum + group.values[i], 0)),

@@ -7,6 +7,9 @@ const KUWAIT_MS = 3 * 3_600_000;
 /** The groups of a chart beside "others". */
 const MAX_GROUPS = 5;
 
+/** The last day that the API can name; browsers let people type years of six digits. */
+export const LAST_DAY = "9999-12-31";
+
 /** "2026-11-03" of the day that `ms` lies in. */
 export const dayOf = (ms) => new Date(ms + KUWAIT_MS).toISOString().slice(0, 10);
 

@@ -72,7 +72,7 @@ export function duration(ms) {
   return t("common.minutes", { n: number(ms / 60_000) });
 }
 
-/** 1.5 GiB. */
+/** 1.5 GiB, the number before the unit in Arabic too. */
 export function bytes(n) {
   if (n === null || n === undefined) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

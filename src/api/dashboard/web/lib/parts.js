@@ -224,10 +224,12 @@ export function Dialog({ title, onClose, children }) {
     node.showModal();
     return () => {
       node.close();
-      // It may be out of the page by now, and what opened it may be gone with what was done.
-      if (document.activeElement !== document.body) return;
-      const back = opener.isConnected && opener !== document.body ? opener : document.querySelector("h1");
-      back?.focus();
+      // Once all is drawn: what opened it may be gone with what was done.
+      setTimeout(() => {
+        if (document.activeElement !== document.body) return;
+        const back = opener.isConnected && opener !== document.body ? opener : document.querySelector("h1");
+        back?.focus();
+      });
     };
   }, []);
   return html`

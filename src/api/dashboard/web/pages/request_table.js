@@ -30,13 +30,14 @@ export function RequestTable({ rows, whole = false, accounts = false, onOpen }) 
         },
         accounts && {
           title: t("usage.account"),
-          cell: (row) => html`<bdi>${row.account}</bdi><br /><small><bdi>${row.key.label}</bdi></small>`,
+          cell: (row) => html`<bdi>${row.account}</bdi><br />
+            <small><bdi class="usage-key">${row.key.label}</bdi></small>`,
         },
         { title: t("usage.model"), cell: (row) => html`<bdi>${row.model}</bdi>` },
         !accounts && {
           title: t("usage.key"),
           hideOnPhone: true,
-          cell: (row) => html`<bdi>${row.key.label}</bdi>`,
+          cell: (row) => html`<bdi class="usage-key">${row.key.label}</bdi>`,
         },
         {
           title: t("usage.tokens_in"),

@@ -55,7 +55,7 @@ define("common", {
 define("pages", {
   accounts: ["Accounts", "الحسابات"],
   audit: ["Audit log", "سجل التدقيق"],
-  billing: ["Billing & Plans", "الفواتير والباقات"],
+  billing: ["Billing & Plans", "الفواتير والخطط"],
   docs: ["API documentation", "توثيق الواجهة"],
   group_billing: ["Credits", "الرصيد"],
   group_books: ["Books", "الدفاتر"],
@@ -67,7 +67,7 @@ define("pages", {
   ledger: ["Ledger health", "سلامة الدفتر"],
   models: ["Models & engine", "النماذج والمحرّك"],
   payments: ["Payments", "المدفوعات"],
-  plans: ["Plans", "الباقات"],
+  plans: ["Plans", "الخطط"],
   playground: ["Playground", "ساحة التجربة"],
   pricing: ["How billing works", "كيف تعمل الفوترة"],
   revenue: ["Revenue", "الإيرادات"],

@@ -35,6 +35,10 @@ define("docs", {
     "It is put into the examples, stays in this page, and is forgotten when you leave.",
     "يُدرج في الأمثلة ويبقى في هذه الصفحة فقط، ويُنسى عند مغادرتها.",
   ],
+  key_made: [
+    "The key “{label}” is made. It stands among your keys, to be revoked there.",
+    "أُنشئ المفتاح «{label}»، وتجده بين مفاتيحك حيث يمكنك إلغاؤه.",
+  ],
   lead: [
     "Programs written for OpenAI or Anthropic work here once they have this server's address and a key.",
     "تعمل هنا البرامج المكتوبة لـ OpenAI أو Anthropic بمجرد إعطائها عنوان هذا الخادم ومفتاحًا.",

@@ -53,7 +53,7 @@ define("users", {
     "يظهر الرابط الآن فقط ويعمل مرة واحدة. يستطيع من يملكه تعيين كلمة المرور.",
   ],
   role: ["Role", "الدور"],
-  show_all: ["Show all", "عرض الكل"],
+  show_all: ["All users", "كل المستخدمين"],
   since: ["Since", "منذ"],
   state: ["State", "الحالة"],
   until: ["It works until {time}.", "يعمل حتى {time}."],

@@ -9,24 +9,25 @@ import { t } from "../../lib/words.js";
 /** What a first notice is proposed at. */
 const PROPOSED = "1000";
 
-export const LowBalance = ({ from }) => html`
+/** `from`: how it is set now; `root`: where the account's notices are; `who`: what ticks them on. */
+export const LowBalance = ({ from, root = "/api/v1/notices", who = t("billing.notice_on") }) => html`
   <${Card} title=${t("billing.notice")}>
     <${Loaded} from=${from}>
-      ${({ data }) => html`<${Settings} now=${data} reload=${from.reload} />`}
+      ${({ data }) => html`<${Settings} now=${data} root=${root} who=${who} reload=${from.reload} />`}
     <//>
   <//>
 `;
 
-function Settings({ now, reload }) {
+function Settings({ now, root, who, reload }) {
   const [on, setOn] = useState(now.below !== null);
   const [below, setBelow] = useState(now.below === null ? PROPOSED : String(now.below));
   const [url, setUrl] = useState(now.url ?? "");
   const [secret, setSecret] = useState(null);
-  const sent = useLoad((signal) => api("/api/v1/notices", { signal }));
+  const sent = useLoad((signal) => api(root, { signal }));
   const isWhole = /^[1-9]\d{0,14}$/.test(below.trim());
   const save = useAction(async () => {
     const wanted = on ? { below: Number(below.trim()), url: url.trim() || undefined } : {};
-    const { data } = await api("/api/v1/notices/low-balance", { method: "PUT", body: wanted });
+    const { data } = await api(`${root}/low-balance`, { method: "PUT", body: wanted });
     setSecret(data.secret ?? null);
     say(t("common.saved"));
     await reload();
@@ -39,7 +40,7 @@ function Settings({ now, reload }) {
       error=${save.error}
       buttons=${html`<${Button} kind="primary" type="submit" busy=${save.busy}>${t("common.save")}<//>`}
     >
-      <${Check} label=${t("billing.notice_on")} checked=${on} onValue=${setOn} />
+      <${Check} label=${who} checked=${on} onValue=${setOn} />
       ${on &&
       html`
         <${Field}

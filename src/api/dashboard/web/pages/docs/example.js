@@ -36,7 +36,9 @@ export function exampleOf(doc, node, known = {}, name = "", depth = 0) {
   if (type === "array") return [exampleOf(doc, schema.items, known, "", depth + 1)];
   if (type === "integer" || type === "number") return Math.max(schema.minimum ?? 1, 1);
   if (type === "boolean") return true;
-  return type === "null" ? null : name || "text";
+  if (type === "null") return null;
+  const text = name || "text";
+  return text.padEnd(schema.minLength ?? 0, text);
 }
 
 /** The operation as a line for a shell. `values`: `{ origin, key, model }`. */

@@ -4,7 +4,7 @@ import { html } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
 import { isOperator, may, me } from "../../lib/session.js";
 import { useAction, useLoad } from "../../lib/load.js";
-import { Button, Field, Problem } from "../../lib/parts.js";
+import { Button, Field, Problem, say } from "../../lib/parts.js";
 import { store } from "../../lib/store.js";
 import { t } from "../../lib/words.js";
 
@@ -20,12 +20,13 @@ export function useKey() {
   return of === me.use() ? key : "";
 }
 
-const keep = (key) => kept.set({ key: key.trim(), of: me.get() });
+/** Fills the examples with `key`. */
+export const keep = (key) => kept.set({ key: key.trim(), of: me.get() });
 
 /** The models that the caller may ask, and the one that the examples name. */
 export function useModel(doc) {
   const who = me.use();
-  const asks = who && !isOperator(who);
+  const asks = who && !isOperator(who) && may("inference");
   const models = useLoad((signal) => (asks ? api("/v1/models", { signal }) : null), [asks]);
   const picked = chosen.use();
   const all = models.data?.data.map(({ id }) => id) ?? [];
@@ -40,6 +41,7 @@ export function Filling({ doc }) {
   const make = useAction(async () => {
     const scopes = ["inference", "usage"].filter(may);
     keep((await api("/api/v1/keys", { method: "POST", body: { label: LABEL, scopes } })).secret);
+    say(t("docs.key_made", { label: LABEL }));
   });
   return html`
     <div class="docs-filling">

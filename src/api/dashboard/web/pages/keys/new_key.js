@@ -4,7 +4,7 @@ import { api } from "../../lib/api.js";
 import { me } from "../../lib/session.js";
 import { useAction } from "../../lib/load.js";
 import { Button, Check, Dialog, Field, Form } from "../../lib/parts.js";
-import { dayOf } from "../../lib/days.js";
+import { LAST_DAY, dayOf } from "../../lib/days.js";
 import { t } from "../../lib/words.js";
 import { Secret } from "./secret.js";
 
@@ -18,9 +18,12 @@ const DAY_SECS = 86_400;
 /** The end of a day in Kuwait, as Unix seconds. */
 const endOf = (day) => Date.parse(`${day}T00:00:00+03:00`) / 1000 + DAY_SECS;
 
+/** Arabic keyboards have digits of their own, which follow one another as the Latin ones do. */
+const latin = (text) => text.replace(/[٠-٩]/g, (digit) => digit.charCodeAt(0) - "٠".charCodeAt(0));
+
 /** Credits of a text: `undefined` if it is empty, `null` if it is not a number that a limit may be. */
 export function readLimit(text) {
-  const digits = text.replace(/[\s,]/g, "");
+  const digits = latin(text).replace(/[\s,٬]/g, "");
   if (digits === "") return undefined;
   return /^\d{1,13}$/.test(digits) && Number(digits) <= MOST ? Number(digits) : null;
 }
@@ -127,6 +130,7 @@ export function NewKey({ onClose, onChange }) {
             hint=${t("keys.last_day_hint")}
             type="date"
             min=${dayOf(Date.now())}
+            max=${LAST_DAY}
             value=${end}
             onValue=${setEnd}
           />

@@ -5,6 +5,7 @@ import { useLoad } from "../../lib/load.js";
 import { Button, Code, Dialog } from "../../lib/parts.js";
 import { Icon } from "../../lib/icons.js";
 import { t } from "../../lib/words.js";
+import { keep } from "../docs/key.js";
 import { asCode } from "../playground/as_code.js";
 
 /** What a key that may not generate can always ask: what it is. */
@@ -14,10 +15,11 @@ const generate = (secret, model) =>
   asCode("curl", location.origin, { model, messages: [{ role: "user", content: "Hello!" }] }, secret);
 
 export function Secret({ made, onClose }) {
-  const models = useLoad((signal) => api("/v1/models", { signal }));
+  // A key may not do more than the one who makes it, who then may ask for the models too.
+  const generates = made.scopes.includes("inference");
+  const models = useLoad((signal) => (generates ? api("/v1/models", { signal }) : null));
   const model = models.data?.data[0]?.id;
-  const line =
-    made.scopes.includes("inference") && model ? generate(made.secret, model) : showItself(made.secret);
+  const line = model ? generate(made.secret, model) : showItself(made.secret);
   return html`
     <${Dialog} title=${t("keys.made")} onClose=${onClose}>
       <p class="notice"><${Icon} name="warning" />${t("keys.once")}</p>
@@ -26,7 +28,7 @@ export function Secret({ made, onClose }) {
       <h3 class="keys-sub">${t("keys.try")}</h3>
       <${Code} text=${line} />
       <div class="form-buttons">
-        <${Button} href="#/docs">${t("pages.docs")}<//>
+        <${Button} href="#/docs" onClick=${() => keep(made.secret)}>${t("pages.docs")}<//>
         <${Button} kind="primary" icon="check" onClick=${onClose}>${t("keys.kept")}<//>
       </div>
     <//>

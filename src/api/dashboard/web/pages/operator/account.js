@@ -8,9 +8,11 @@ import { lastDays, stacked } from "../../lib/days.js";
 import { credits, date, number } from "../../lib/format.js";
 import { link } from "../../lib/route.js";
 import { t } from "../../lib/words.js";
+import { LowBalance } from "../billing/low_balance.js";
 import { Act } from "./account_acts.js";
 import { AccountKeys } from "./account_keys.js";
 import { Standing } from "./accounts.js";
+import "../../words/billing.js";
 
 const DAYS = 30;
 
@@ -35,7 +37,7 @@ export function Account({ name }) {
                 <${Figure}
                   label=${t("accounts.used")}
                   value=${number(account.total_usage)}
-                  note=${t("accounts.running", { n: number(account.open) })}
+                  note=${account.open > 0 && t("accounts.running", { n: number(account.open) })}
                 />
                 <${Figure} label=${t("accounts.received")} value=${number(account.total_credits)} />
                 <${Figure}
@@ -46,12 +48,14 @@ export function Account({ name }) {
               </dl>
               ${!account.closed_at &&
               html`<div class="actions account-acts">
-                ${button("grant", "gift", "primary")} ${button("correct", "coins")} ${button("change_plan", "scales")}
-                ${button(account.frozen_at ? "thaw" : "freeze", "shield")} ${button("close", "close", "danger")}
+                ${button("grant", "gift", "primary")} ${button("correct", "coins")}
+                ${button("change_plan", "scales")} ${button(account.frozen_at ? "thaw" : "freeze", "shield")}
+                ${button("close", "close", "danger")}
               </div>`}
             <//>
             <${Use} name=${name} />
             <${AccountKeys} account=${account} path=${path} reload=${from.reload} />
+            ${!account.closed_at && html`<${Notices} root=${`${path}/notices`} />`}
             <div class="actions">
               <${Button} icon="users" href=${link(["users"], { account: name })}>${t("pages.users")}<//>
               <${Button} icon="list" href=${link(["usage"], { account: name })}>${t("pages.usage")}<//>
@@ -74,6 +78,11 @@ export function Account({ name }) {
   `;
 }
 
+function Notices({ root }) {
+  const from = useLoad((signal) => api(`${root}/low-balance`, { signal }), [root]);
+  return html`<${LowBalance} from=${from} root=${root} who=${t("accounts.notice_on")} />`;
+}
+
 function Use({ name }) {
   const days = lastDays(DAYS);
   const query = { account: name, from: days[0], group_by: "day,model" };
@@ -82,7 +91,12 @@ function Use({ name }) {
     <${Card} title=${t("accounts.use")}>
       <${Loaded} from=${from}>
         ${({ data }) => html`
-          <${DayChart} title=${t("accounts.use")} days=${days} groups=${stacked(data, days, "model")} unit=${credits} />
+          <${DayChart}
+            title=${t("accounts.use")}
+            days=${days}
+            groups=${stacked(data, days, "model")}
+            unit=${credits}
+          />
         `}
       <//>
     <//>

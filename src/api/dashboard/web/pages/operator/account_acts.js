@@ -55,9 +55,15 @@ export function Act({ which, account, path, onClose }) {
           initial: account.plan,
         },
       ],
+      from: plans,
       act: patch,
     },
-    freeze: { lead: t("accounts.freeze_lead"), fields: [], act: () => patch({ frozen: true }), kind: "danger" },
+    freeze: {
+      lead: t("accounts.freeze_lead"),
+      fields: [],
+      act: () => patch({ frozen: true }),
+      kind: "danger",
+    },
     thaw: { lead: t("accounts.thaw_lead"), fields: [], act: () => patch({ frozen: false }) },
     close: {
       lead: t("accounts.close_lead"),
@@ -69,7 +75,6 @@ export function Act({ which, account, path, onClose }) {
       kind: "danger",
     },
   };
-  if (which === "change_plan" && !plans.data) return null;
   return html`
     <${Ask}
       title=${`${t(`accounts.${which}`)}: ${account.name}`}

@@ -10,13 +10,17 @@ import { Account } from "./account.js";
 import { Ask } from "./ask.js";
 import "../../words/accounts.js";
 
+/** The plan that is always there, and that accounts have when nobody says. */
+const DEFAULT_PLAN = "default";
+
 export default function Accounts({ parts: [name] }) {
   return name === undefined ? html`<${List} />` : html`<${Account} key=${name} name=${name} />`;
 }
 
 /** "open", "frozen" or "closed", in words and colour. */
 export function Standing({ account }) {
-  const [kind, word] = account.closed_at ? ["bad", "closed"] : account.frozen_at ? ["warn", "frozen"] : ["good", "open"];
+  const word = account.closed_at ? "closed" : account.frozen_at ? "frozen" : "open";
+  const kind = { closed: "bad", frozen: "warn", open: "good" }[word];
   return html`<${Badge} kind=${kind}>${t(`accounts.${word}`)}<//>`;
 }
 
@@ -40,10 +44,16 @@ function List() {
               columns=${[
                 {
                   title: t("accounts.name"),
-                  cell: ({ name }) => html`<a href=${link(["accounts", name])}><bdi>${name}</bdi></a>`,
+                  cell: ({ name }) => html`
+                    <a class="long-name" href=${link(["accounts", name])}><bdi>${name}</bdi></a>
+                  `,
                 },
                 { title: t("accounts.state"), cell: (account) => html`<${Standing} account=${account} />` },
-                { title: t("accounts.plan"), hideOnPhone: true, cell: ({ plan }) => html`<bdi>${plan}</bdi>` },
+                {
+                  title: t("accounts.plan"),
+                  hideOnPhone: true,
+                  cell: ({ plan }) => html`<bdi>${plan}</bdi>`,
+                },
                 { title: t("common.balance"), number: true, cell: ({ balance }) => number(balance) },
                 {
                   title: t("accounts.used"),
@@ -68,7 +78,6 @@ function List() {
 
 function Create({ onClose }) {
   const plans = useLoad((signal) => api("/api/v1/admin/plans", { signal }));
-  if (!plans.data) return null;
   const act = async (body) => {
     const { name } = await api("/api/v1/admin/accounts", { method: "POST", body });
     go(link(["accounts", name]));
@@ -77,14 +86,15 @@ function Create({ onClose }) {
     <${Ask}
       title=${t("accounts.create")}
       word=${t("accounts.create")}
+      from=${plans}
       fields=${[
         { name: "name", label: t("accounts.name"), hint: t("accounts.name_hint"), required: true },
         {
           name: "plan",
           label: t("accounts.plan"),
           type: "select",
-          options: plans.data.data.map(({ name }) => [name, name]),
-          initial: plans.data.data[0].name,
+          options: (plans.data?.data ?? []).map(({ name }) => [name, name]),
+          initial: DEFAULT_PLAN,
         },
       ]}
       act=${act}

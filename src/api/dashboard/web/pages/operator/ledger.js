@@ -12,6 +12,10 @@ import "../../words/operator.js";
 const EVERY = 1_000;
 const KINDS = { ok: "good", failed: "bad", running: "gold", never: "" };
 
+const COMMANDS = `mizan ledger verify
+mizan ledger backup /backups/ledger.db
+mizan ledger export --format csv`;
+
 const written = ({ data }) => ({ commits: data.commits, commands: data.commands });
 
 export default function LedgerHealth() {
@@ -27,7 +31,9 @@ export default function LedgerHealth() {
       title=${t("pages.ledger")}
       lead=${t("operator.ledger_lead")}
       actions=${html`
-        <${Button} kind="primary" icon="shield" busy=${check.busy} onClick=${check.run}>${t("operator.check_now")}<//>
+        <${Button} kind="primary" icon="shield" busy=${check.busy} onClick=${check.run}>
+          ${t("operator.check_now")}
+        <//>
       `}
     >
       <${Problem} error=${check.error} />
@@ -63,11 +69,11 @@ function Proof({ data: { verify, chain, healthy } }) {
         <${Figure}
           label=${t("operator.transfers")}
           value=${verify.transfers === null ? "–" : number(verify.transfers)}
-          note=${t("operator.checked_in", { n: duration(verify.duration_ms) })}
+          note=${verify.at && t("operator.checked_in", { n: duration(verify.duration_ms) })}
         />
         <${Figure} label=${t("operator.chain")} value=${number(chain.seq)} note=${t("operator.chain_note")} />
       </dl>
-      <h3 class="ledger-head">${t("operator.head_hash")}</h3>
+      <h3 class="sub-head">${t("operator.head_hash")}</h3>
       <${Code} text=${chain.hash} />
     <//>
   `;
@@ -111,6 +117,6 @@ function Writing({ data, rates }) {
 const ByHand = () => html`
   <${Card} title=${t("operator.by_hand")}>
     <p>${t("operator.by_hand_lead")}</p>
-    <${Code} text=${"mizan ledger verify\nmizan ledger backup /backups/ledger.db\nmizan ledger export --format csv"} />
+    <${Code} text=${COMMANDS} />
   <//>
 `;

@@ -1,5 +1,5 @@
 // What the machine does now: the models in memory, how fast they answer, who waits.
-import { html } from "../../lib/ui.js";
+import { html, useState } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
 import { useAction, useLoad } from "../../lib/load.js";
 import { Badge, Button, Card, Figure, Loaded, Page, Problem, Table, say } from "../../lib/parts.js";
@@ -12,8 +12,10 @@ import "../../words/operator.js";
 const EVERY = 1_000;
 const KINDS = { loaded: "good", loading: "gold" };
 
-const generated = ({ data }) =>
-  Object.fromEntries(data.filter(({ engine }) => engine).map(({ id, engine }) => [id, engine.generated_tokens]));
+function generated({ data }) {
+  const loaded = data.filter(({ engine }) => engine);
+  return Object.fromEntries(loaded.map(({ id, engine }) => [id, engine.generated_tokens]));
+}
 
 const sum = (models, field) => models.reduce((total, { engine }) => total + (engine?.[field] ?? 0), 0);
 
@@ -25,7 +27,7 @@ export default function Models() {
       <${Loaded} from=${from}>
         ${(reading) => html`
           <div class="stack">
-            <${Engine} models=${reading.data} rates=${rates} />
+            <${Engine} models=${reading.data} queue=${reading.queue} rates=${rates} />
             <${Memory} reading=${reading} />
             <${List}
               models=${reading.data.filter(({ state }) => state !== "missing")}
@@ -42,8 +44,8 @@ export default function Models() {
 
 const all = (rate) => Object.values(rate).reduce((a, b) => a + b, 0);
 
-/** All engines together. */
-function Engine({ models, rates }) {
+/** All engines together; `queue`: requests that wait for their model. */
+function Engine({ models, queue, rates }) {
   const part = (some, whole) => (whole > 0 ? percent(some / whole, 1) : "–");
   const total = (field) => sum(models, field);
   const speeds = rates.map(all);
@@ -58,7 +60,7 @@ function Engine({ models, rates }) {
         <${Figure} label=${t("operator.running")} value=${number(total("running"))} />
         <${Figure}
           label=${t("operator.waiting")}
-          value=${number(total("waiting"))}
+          value=${number(total("waiting") + queue)}
           note=${t("operator.waiting_note", { n: number(total("max_waiting")) })}
         />
         <${Figure}
@@ -108,7 +110,10 @@ function Memory({ reading: { memory_used: used, memory_budget: budget, data } })
 }
 
 function List({ models, rate, reload }) {
+  // The model that is being loaded or unloaded; the others wait for it.
+  const [asked, setAsked] = useState(null);
   const change = useAction(async (model, what) => {
+    setAsked(model);
     await api(`/api/v1/admin/models/${what}`, { method: "POST", body: { model } });
     say(t(`operator.${what}ed`, { model }));
     await reload();
@@ -131,10 +136,16 @@ function List({ models, rate, reload }) {
             hideOnPhone: true,
             cell: (model) => (model.context_length ? number(model.context_length) : "–"),
           },
-          { title: t("operator.memory"), number: true, hideOnPhone: true, cell: ({ memory }) => bytes(memory) },
+          {
+            title: t("operator.memory"),
+            number: true,
+            hideOnPhone: true,
+            cell: ({ memory }) => bytes(memory),
+          },
           {
             title: t("operator.rate"),
             number: true,
+            hideOnPhone: true,
             cell: ({ id, engine }) => (engine && id in rate ? decimal(rate[id]) : "–"),
           },
           {
@@ -149,7 +160,7 @@ function List({ models, rate, reload }) {
             hideOnPhone: true,
             cell: ({ engine, waiting }) => number(waiting + (engine?.waiting ?? 0)),
           },
-          { title: "", cell: (model) => html`<${Switch} model=${model} change=${change} />` },
+          { title: "", cell: (model) => html`<${Switch} model=${model} change=${change} asked=${asked} />` },
         ]}
       />
     <//>
@@ -157,11 +168,11 @@ function List({ models, rate, reload }) {
 }
 
 const Name = ({ model }) => html`
-  <b><bdi>${model.id}</bdi></b>
+  <b class="long-name"><bdi>${model.id}</bdi></b>
   ${model.default && html` <${Badge}>${t("operator.default")}<//>`}
   <br />
   <small>
-    <bdi>${model.tier}</bdi> × ${number(model.credit_multiplier)}
+    <bdi dir="ltr">${model.tier} × ${number(model.credit_multiplier)}</bdi>
     ${model.loaded_at && html` · ${t("operator.loaded_at", { when: ago(model.loaded_at) })}`}
   </small>
   ${model.error && html`<br /><small class="field-error">${model.error}</small>`}
@@ -181,11 +192,15 @@ function Missing({ models }) {
 }
 
 /** What can be done with a model in its state. */
-function Switch({ model, change }) {
+function Switch({ model, change, asked }) {
   const what = { loaded: "unload", available: "load" }[model.state];
   if (!what) return null;
   return html`
-    <${Button} busy=${change.busy} onClick=${() => change.run(model.id, what)}>
+    <${Button}
+      busy=${change.busy && asked === model.id}
+      disabled=${change.busy}
+      onClick=${() => change.run(model.id, what)}
+    >
       ${t(`operator.${what}`)} <span class="for-readers">${model.id}</span>
     <//>
   `;

@@ -11,6 +11,9 @@ import { State } from "./payments.js";
 
 const isPaid = ({ status }) => status === "paid" || status === "partially_refunded";
 
+/** Of a bank transfer only the operator knows. */
+const mayAsk = ({ provider }) => provider !== "manual";
+
 export function Order({ id }) {
   const path = `/api/v1/admin/topups/${encodeURIComponent(id)}`;
   const from = useLoad(async (signal) => {
@@ -41,6 +44,7 @@ export function Order({ id }) {
 }
 
 function Facts({ order }) {
+  const theirs = order.provider_payment_id ?? order.provider_order_id;
   const facts = [
     ["account", html`<a href=${link(["accounts", order.account])}><bdi>${order.account}</bdi></a>`],
     ["credits", number(order.credits)],
@@ -48,11 +52,11 @@ function Facts({ order }) {
     ["refunded", money(order.refunded_kwd)],
     ["provider", t(`payments.provider_${order.provider}`)],
     ["reference", html`<code dir="ltr">${order.id}</code>`],
-    ["provider_reference", html`<code dir="ltr">${order.provider_payment_id ?? order.provider_order_id ?? "–"}</code>`],
+    ["provider_reference", html`<code dir="ltr">${theirs ?? "–"}</code>`],
     ["ordered", `${dateTime(order.created_at)} · ${order.actor}`],
     ["paid_at", order.paid_at ? dateTime(order.paid_at) : "–"],
-    ["asked_at", order.checked_at ? dateTime(order.checked_at) : "–"],
   ];
+  if (mayAsk(order)) facts.push(["asked_at", order.checked_at ? dateTime(order.checked_at) : "–"]);
   return html`
     <${Card} title=${t("payments.facts")} actions=${html`<${State} order=${order} />`}>
       <dl class="facts">
@@ -67,8 +71,12 @@ function Acts({ order, path, reload }) {
   // One wish, however often it is sent: a lost answer must not refund twice.
   const [key, setKey] = useState(newIdempotencyKey);
   const check = useAction(async () => {
-    await api(`${path}/check`, { method: "POST", body: {} });
-    await reload();
+    try {
+      await api(`${path}/check`, { method: "POST", body: {} });
+    } finally {
+      // A refusal may be the news: money that does not fit.
+      await reload();
+    }
     say(t("payments.asked"));
   });
   const post = (what, body) =>
@@ -77,7 +85,13 @@ function Acts({ order, path, reload }) {
     confirm: {
       lead: t("payments.confirm_lead", { amount: money(order.price_kwd), reference: order.id }),
       fields: [
-        { name: "amount_kwd", label: t("payments.arrived"), hint: t("payments.arrived_hint"), dir: "ltr", required: true },
+        {
+          name: "amount_kwd",
+          label: t("payments.arrived"),
+          hint: t("payments.arrived_hint"),
+          dir: "ltr",
+          required: true,
+        },
         { name: "reference", label: t("payments.bank"), hint: t("payments.bank_hint"), required: true },
       ],
       act: (values) => post("confirm", values),
@@ -111,6 +125,7 @@ function Acts({ order, path, reload }) {
     isPaid(order) && "refund",
     order.aside && "settle",
   ].filter(Boolean);
+  if (offers.length === 0 && !mayAsk(order)) return null;
   return html`
     <${Card} title=${t("payments.acts")}>
       ${order.aside && html`<div class="problem"><p dir="auto">${order.aside}</p></div>`}
@@ -125,7 +140,8 @@ function Acts({ order, path, reload }) {
             <//>
           `,
         )}
-        <${Button} icon="refresh" busy=${check.busy} onClick=${check.run}>${t("payments.check")}<//>
+        ${mayAsk(order) &&
+        html`<${Button} icon="refresh" busy=${check.busy} onClick=${check.run}>${t("payments.check")}<//>`}
       </div>
       <${Problem} error=${check.error} />
       ${act &&

@@ -17,6 +17,8 @@ const STATES = ["created", "pending", "paid", "failed", "expired", "cancelled"];
 const PROVIDERS = ["manual", "tap", "myfatoorah"];
 const KINDS = { paid: "good", pending: "gold", created: "gold", failed: "bad", partially_refunded: "warn" };
 
+const NEEDS = { settlement: "bad", confirmation: "gold", payment: "" };
+
 /** An order's state, in words and colour. */
 export const State = ({ order }) =>
   html`<${Badge} kind=${KINDS[order.status]}>${t(`payments.state_${order.status}`)}<//>`;
@@ -36,7 +38,7 @@ export default function Payments({ parts: [id], query }) {
 const order = (title, more = {}) => ({
   title,
   cell: ({ id, created_at: at }) =>
-    html`<a href=${link(["payments", id])}><time>${dateTime(at)}</time></a>`,
+    html`<a class="long-name" href=${link(["payments", id])}><time>${dateTime(at)}</time></a>`,
   ...more,
 });
 
@@ -54,7 +56,11 @@ function ToDo() {
             rows=${data}
             columns=${[
               order(t("payments.ordered")),
-              { title: t("payments.account"), cell: ({ account }) => html`<bdi>${account}</bdi>` },
+              {
+                title: t("payments.account"),
+                hideOnPhone: true,
+                cell: ({ account }) => html`<bdi>${account}</bdi>`,
+              },
               {
                 title: t("payments.amount"),
                 number: true,
@@ -63,14 +69,15 @@ function ToDo() {
               {
                 title: t("payments.needs"),
                 cell: ({ needs, problem }) => html`
-                  <${Badge} kind=${needs === "settlement" ? "bad" : needs === "confirmation" ? "gold" : ""}>
-                    ${t(`payments.needs_${needs}`)}
-                  <//>
+                  <span class="needs">
+                    <${Badge} kind=${NEEDS[needs]}>${t(`payments.needs_${needs}`)}<//>
+                  </span>
                   ${problem && html`<br /><small dir="auto">${problem}</small>`}
                 `,
               },
               {
                 title: "",
+                hideOnPhone: true,
                 cell: ({ id }) => html`
                   <${Button} href=${link(["payments", id])}>
                     ${t("payments.look")} <span class="for-readers">${id}</span>
@@ -93,16 +100,22 @@ function Orders({ query }) {
     (signal) => api(withQuery("/api/v1/admin/topups", asked), { signal }),
     [account, status, provider],
   );
+  const accounts = useLoad((signal) => api("/api/v1/admin/accounts", { signal }));
+  const names = new Set((accounts.data?.data ?? []).map(({ name }) => name));
+  // What the address asks for, before the names are read too.
+  if (account) names.add(account);
   const set = (change) => go(link(["payments"], { ...asked, ...change }), { replace: true });
-  const choices = (names, area) => [["", t("payments.any")], ...names.map((name) => [name, t(`payments.${area}_${name}`)])];
+  const any = ["", t("payments.any")];
+  const choices = (names, area) => [any, ...names.map((name) => [name, t(`payments.${area}_${name}`)])];
   return html`
     <${Card} title=${t("payments.orders")}>
       <div class="filters">
         <${Field}
           label=${t("payments.account")}
+          type="select"
+          options=${[any, ...[...names].map((name) => [name, name])]}
           value=${account}
-          onChange=${(event) => set({ account: event.target.value.trim() })}
-          onInput=${undefined}
+          onValue=${(value) => set({ account: value })}
         />
         <${Field}
           label=${t("payments.state")}
@@ -127,9 +140,18 @@ function Orders({ query }) {
             rows=${data}
             columns=${[
               order(t("payments.ordered")),
-              { title: t("payments.account"), cell: (row) => html`<bdi>${row.account}</bdi>` },
+              {
+                title: t("payments.account"),
+                hideOnPhone: true,
+                cell: (row) => html`<bdi>${row.account}</bdi>`,
+              },
               { title: t("payments.state"), cell: (row) => html`<${State} order=${row} />` },
-              { title: t("payments.credits"), number: true, hideOnPhone: true, cell: (row) => number(row.credits) },
+              {
+                title: t("payments.credits"),
+                number: true,
+                hideOnPhone: true,
+                cell: (row) => number(row.credits),
+              },
               { title: t("payments.amount"), number: true, cell: (row) => money(row.price_kwd) },
               {
                 title: t("payments.provider"),

@@ -11,7 +11,7 @@ export function Refunds({ refunds, reload }) {
   const [settling, setSettling] = useState(null);
   if (refunds.length === 0) return null;
   return html`
-    <h3>${t("payments.refunds")}</h3>
+    <h3 class="sub-head">${t("payments.refunds")}</h3>
     <${Table}
       caption=${t("payments.refunds")}
       rows=${refunds}
@@ -22,8 +22,17 @@ export function Refunds({ refunds, reload }) {
             html`<a href=${link(["payments", refund.topup])}><time>${dateTime(refund.created_at)}</time></a>`,
         },
         { title: t("payments.amount"), number: true, cell: (refund) => money(refund.amount_kwd) },
-        { title: t("payments.credits"), number: true, hideOnPhone: true, cell: (refund) => number(refund.credits) },
-        { title: t("payments.reason"), hideOnPhone: true, cell: (refund) => html`<bdi>${refund.reason}</bdi>` },
+        {
+          title: t("payments.credits"),
+          number: true,
+          hideOnPhone: true,
+          cell: (refund) => number(refund.credits),
+        },
+        {
+          title: t("payments.reason"),
+          hideOnPhone: true,
+          cell: (refund) => html`<bdi>${refund.reason}</bdi>`,
+        },
         {
           title: "",
           cell: (refund) => html`
@@ -53,15 +62,12 @@ export function Refunds({ refunds, reload }) {
         },
         { name: "reference", label: t("payments.outcome_reference") },
       ]}
-      act=${({ outcome, reference }) =>
-        api(`/api/v1/admin/refunds/${settling.id}/settle`, {
-          method: "POST",
-          body: { outcome, ...(reference && { reference }) },
-        })}
-      onClose=${() => {
-        setSettling(null);
-        reload();
+      act=${async ({ outcome, reference }) => {
+        const body = { outcome, ...(reference && { reference }) };
+        await api(`/api/v1/admin/refunds/${settling.id}/settle`, { method: "POST", body });
+        await reload();
       }}
+      onClose=${() => setSettling(null)}
     />`}
   `;
 }

@@ -7,6 +7,7 @@ import { DayChart } from "../../lib/chart.js";
 import { lastDays, stacked } from "../../lib/days.js";
 import { fils, kwdOf, money, number } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
+import "../../words/payments.js";
 import "../../words/sales.js";
 
 const DAYS = 30;
@@ -44,9 +45,23 @@ export default function Revenue() {
                 columns=${[
                   { title: t("common.day"), cell: (row) => html`<time>${row.day}</time>` },
                   { title: t("sales.pack"), cell: (row) => html`<bdi>${row.pack}</bdi>` },
-                  { title: t("sales.provider"), hideOnPhone: true, cell: (row) => html`<bdi>${row.provider}</bdi>` },
-                  { title: t("sales.orders"), number: true, cell: (row) => number(row.orders) },
-                  { title: t("sales.credits"), number: true, hideOnPhone: true, cell: (row) => number(row.credits) },
+                  {
+                    title: t("sales.provider"),
+                    hideOnPhone: true,
+                    cell: (row) => t(`payments.provider_${row.provider}`),
+                  },
+                  {
+                    title: t("sales.orders"),
+                    number: true,
+                    hideOnPhone: true,
+                    cell: (row) => number(row.orders),
+                  },
+                  {
+                    title: t("sales.credits"),
+                    number: true,
+                    hideOnPhone: true,
+                    cell: (row) => number(row.credits),
+                  },
                   { title: t("sales.paid"), number: true, cell: (row) => money(row.paid_kwd) },
                   {
                     title: t("sales.refunded"),

@@ -1,5 +1,5 @@
 // Batches of vouchers; the codes of a new one are shown once, as a sheet to print and cut.
-import { html, useState } from "../../lib/ui.js";
+import { html, useEffect, useState } from "../../lib/ui.js";
 import { api } from "../../lib/api.js";
 import { useAction, useLoad } from "../../lib/load.js";
 import { Badge, Button, Card, Confirm, Copy, Loaded, Page, Table } from "../../lib/parts.js";
@@ -8,6 +8,11 @@ import { save } from "../../lib/save.js";
 import { t } from "../../lib/words.js";
 import { Ask } from "./ask.js";
 import "../../words/sales.js";
+
+/** The most that the server makes at once. */
+const MAX_CODES = 10_000;
+
+const WHOLE = { type: "number", min: 1, step: 1, dir: "ltr" };
 
 export default function Vouchers() {
   const [making, setMaking] = useState(false);
@@ -21,7 +26,8 @@ export default function Vouchers() {
     return batch;
   });
   const make = async ({ batch, credits: each, count, expire_days: days }) => {
-    const body = { batch, credits: Number(each), count: Number(count), ...(days && { expire_days: Number(days) }) };
+    const body = { batch, credits: Number(each), count: Number(count) };
+    if (days) body.expire_days = Number(days);
     setMade(await api("/api/v1/admin/vouchers", { method: "POST", body }));
     from.reload();
   };
@@ -30,7 +36,9 @@ export default function Vouchers() {
     <${Page}
       title=${t("pages.vouchers")}
       lead=${t("sales.vouchers_lead")}
-      actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => setMaking(true)}>${t("sales.make")}<//>`}
+      actions=${html`
+        <${Button} kind="primary" icon="plus" onClick=${() => setMaking(true)}>${t("sales.make")}<//>
+      `}
     >
       <${Card}>
         <${Loaded} from=${from}>
@@ -41,7 +49,10 @@ export default function Vouchers() {
               rowKey=${({ batch }) => batch}
               rows=${data}
               columns=${[
-                { title: t("sales.batch"), cell: ({ batch }) => html`<b><bdi>${batch}</bdi></b>` },
+                {
+                  title: t("sales.batch"),
+                  cell: ({ batch }) => html`<b class="long-name"><bdi>${batch}</bdi></b>`,
+                },
                 { title: t("sales.each"), number: true, cell: (batch) => number(batch.credits) },
                 {
                   title: t("sales.redeemed"),
@@ -75,9 +86,9 @@ export default function Vouchers() {
         word=${t("sales.make")}
         fields=${[
           { name: "batch", label: t("sales.batch"), hint: t("sales.batch_hint"), required: true },
-          { name: "credits", label: t("sales.each"), type: "number", min: 1, step: 1, dir: "ltr", required: true },
-          { name: "count", label: t("sales.count"), type: "number", min: 1, max: 10_000, step: 1, dir: "ltr", initial: "10", required: true },
-          { name: "expire_days", label: t("sales.expire_days"), hint: t("sales.expire_hint"), type: "number", min: 1, step: 1, dir: "ltr" },
+          { name: "credits", label: t("sales.each"), ...WHOLE, required: true },
+          { name: "count", label: t("sales.count"), ...WHOLE, max: MAX_CODES, initial: "10", required: true },
+          { name: "expire_days", label: t("sales.expire_days"), hint: t("sales.expire_hint"), ...WHOLE },
         ]}
         act=${make}
         onClose=${() => setMaking(false)}
@@ -95,11 +106,19 @@ export default function Vouchers() {
   `;
 }
 
-const csv = ({ batch, credits: each, codes }) =>
-  ["code,credits,batch", ...codes.map((code) => `${code},${each},"${batch.replaceAll('"', '""')}"`)].join("\r\n");
+function csv({ batch, credits: each, codes }) {
+  const name = `"${batch.replaceAll('"', '""')}"`;
+  return ["code,credits,batch", ...codes.map((code) => `${code},${each},${name}`)].join("\r\n");
+}
 
 /** The codes, once: a card for each, cut along the lines. */
 function Sheet({ batch, onClose }) {
+  useEffect(() => {
+    // Whoever leaves loses them, so the browser asks.
+    const ask = (event) => event.preventDefault();
+    addEventListener("beforeunload", ask);
+    return () => removeEventListener("beforeunload", ask);
+  }, []);
   return html`
     <${Page}
       title=${`${t("sales.batch")}: ${batch.batch}`}
@@ -108,7 +127,7 @@ function Sheet({ batch, onClose }) {
         <${Button} kind="primary" icon="print" onClick=${() => print()}>${t("sales.print")}<//>
         <${Button}
           icon="down"
-          onClick=${() => save(csv(batch), `vouchers-${batch.batch.replace(/[^\w-]+/g, "-")}.csv`, "text/csv")}
+          onClick=${() => save(csv(batch), `vouchers-${batch.batch.replace(/[^\p{L}\p{N}_-]+/gu, "-")}.csv`, "text/csv")}
         >
           ${t("common.download_csv")}
         <//>

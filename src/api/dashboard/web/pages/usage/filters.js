@@ -3,6 +3,7 @@ import { html } from "../../lib/ui.js";
 import { api, withQuery } from "../../lib/api.js";
 import { useLoad } from "../../lib/load.js";
 import { Button, Card, Field, Problem, Segmented } from "../../lib/parts.js";
+import { LAST_DAY } from "../../lib/days.js";
 import { number } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
 import { SPANS, lastSpan, spanLength } from "./span.js";
@@ -40,7 +41,7 @@ export function Filters({ root, query, span, set, operator }) {
       `}
     >
       <div class="filters">
-        ${day("from", { max: span.to })}${day("to", { min: span.from })}
+        ${day("from", { max: span.to })}${day("to", { min: span.from, max: LAST_DAY })}
         ${operator &&
         html`<${Field}
           label=${t("usage.account")}

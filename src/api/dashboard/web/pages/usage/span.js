@@ -20,7 +20,11 @@ export function spanOf({ from, to }, now = Date.now()) {
   return { from: first, to: last, days: isGood ? lastDays(length, msOf(last)) : [] };
 }
 
-const isDay = (text) => /^\d{4}-\d\d-\d\d$/.test(text ?? "") && !Number.isNaN(msOf(text));
+/** The 30th of February is none, though `Date` takes it for a day in March. */
+const isDay = (text) =>
+  /^\d{4}-\d\d-\d\d$/.test(text ?? "") &&
+  !Number.isNaN(msOf(text)) &&
+  new Date(msOf(text)).toISOString().startsWith(text);
 
 /** The address of a span of `SPANS`: without days of its own it moves on with the calendar. */
 export const lastSpan = (count, now = Date.now()) =>
