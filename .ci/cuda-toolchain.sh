@@ -5,7 +5,8 @@
 #     eval "$(.ci/cuda-toolchain.sh)" && cargo build --release --features cuda
 #
 # Prints the environment for that, and nothing else on standard output. Where CUDA_HOME is set, or
-# an `nvcc` is on PATH, that toolkit is left as it is and nothing is installed.
+# an `nvcc` is on PATH, that toolkit is left as it is and nothing is installed. Exits with 3 where
+# the package index cannot be reached or has no such packages, with 1 for whatever else goes wrong.
 #
 # The stub libraries have the names that the linker wants and no code: a program linked with them
 # runs where NVIDIA's own are, and must never be run against these.
@@ -26,8 +27,12 @@ home() { echo "$PWD"/.cuda/lib/python3.*/site-packages/nvidia/cu13; }
 if [[ ! -e $made ]]; then
     {
         [[ -x .cuda/bin/pip ]] || python3 -m venv .cuda
-        .cuda/bin/pip install --quiet \
-            "cuda-toolkit[nvcc,crt,nvvm,cudart,cccl]==$version"
+        .cuda/bin/pip install --quiet --disable-pip-version-check \
+            "cuda-toolkit[nvcc,crt,nvvm,cudart,cccl]==$version" 2>.cuda/pip.log || {
+            cat .cuda/pip.log
+            grep -q "No matching distribution found" .cuda/pip.log && exit 3
+            exit 1
+        }
         cuda=$(home)
         ln -sfn lib "$cuda/lib64"
         ln -sf libcudart.so.13 "$cuda/lib/libcudart.so"
