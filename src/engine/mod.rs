@@ -113,7 +113,7 @@ struct Handle {
 struct Shared {
     stats: StatsBoard,
     is_stopped: AtomicBool,
-    /// The engine ended by a panic.
+    /// The engine ended by a panic, or what its model runs on failed.
     is_failed: AtomicBool,
     /// Not set for an engine that is stepped by hand.
     thread: OnceLock<Thread>,
@@ -130,6 +130,12 @@ impl Shared {
     fn stop(&self) {
         self.is_stopped.store(true, Release);
         self.wake();
+    }
+
+    /// Nothing runs any more: from now on streams without an end have failed.
+    fn fail(&self) {
+        self.is_failed.store(true, Release);
+        self.is_stopped.store(true, Release);
     }
 }
 
@@ -291,17 +297,19 @@ impl fmt::Debug for Engine {
 fn run(mut core: EngineCore, shared: &Shared) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         while !shared.is_stopped.load(Acquire) {
-            if core.step() == Turn::Idle {
+            match core.step() {
+                Turn::Ran => {}
                 // A wake-up since the step makes this return at once.
-                thread::park();
+                Turn::Idle => thread::park(),
+                Turn::Lost => return Err("what its model runs on failed"),
             }
         }
         core.abort_all();
+        Ok(())
     }));
-    if outcome.is_err() {
-        // Set before the sequences are dropped, so that their streams end as failed.
-        shared.is_failed.store(true, Release);
-        shared.is_stopped.store(true, Release);
-        tracing::error!("an engine ended by a panic; its sequences fail, it takes no more");
+    if let Err(why) = outcome.unwrap_or(Err("a panic")) {
+        // Before the sequences are dropped, so that their streams end as failed.
+        shared.fail();
+        tracing::error!("an engine ended: {why}; its sequences fail, it takes no more");
     }
 }

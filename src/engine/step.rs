@@ -1,6 +1,7 @@
 //! One turn of the engine: read the mailbox, choose a batch, run it, sample, hand the tokens out.
 //! Promises: no waiting and no clock in here: the same submissions between the same steps give the
-//! same steps. A model's error ends the sequences of its batch, and only those.
+//! same steps. A model's error ends the sequences of its batch, and only those; whoever is told
+//! that its device is lost ends the rest.
 //! Never knows: the thread it runs in.
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::scheduler::{Action, Scheduler};
 use super::sequence::Sequence;
 use super::stats::Stats;
 use super::{EngineOptions, Shared};
-use crate::model::{Decoder, DecoderShape, Outputs};
+use crate::model::{Decoder, DecoderShape, ModelError, Outputs};
 
 /// What a step was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Turn {
     Ran,
     /// Nothing to run until a sequence is submitted, read or dropped.
     Idle,
+    /// What the model runs on has failed: no step can run any more.
+    Lost,
 }
 
 /// The engine without its thread. [`super::Engine::without_thread`] makes one.
@@ -55,14 +58,14 @@ impl EngineCore {
         }
     }
 
-    /// One turn. A panic of the model passes through; the core must not be used after it.
+    /// One turn. A panic of the model passes through; the core must not be used after it, nor after
+    /// [`Turn::Lost`].
     pub fn step(&mut self) -> Turn {
         while let Ok(sequence) = self.inbox.try_recv() {
             self.scheduler.enqueue(sequence);
         }
         let turn = if self.scheduler.schedule() {
-            self.run_scheduled();
-            Turn::Ran
+            self.run_scheduled()
         } else {
             // Linear in the blocks, which a caller in a hurry would notice in a large pool.
             if cfg!(debug_assertions) {
@@ -75,7 +78,7 @@ impl EngineCore {
         turn
     }
 
-    fn run_scheduled(&mut self) {
+    fn run_scheduled(&mut self) -> Turn {
         let DecoderShape { vocab_size, hidden_size, .. } = *self.runner.shape();
         match self.runner.forward(self.scheduler.parts()) {
             Ok(Outputs { logits, hidden }) => {
@@ -85,10 +88,17 @@ impl EngineCore {
                     |nth| &hidden[nth * hidden_size..][..hidden_size],
                 );
                 self.scheduler.commit(|output, state| self.sampler.sample(row(output), state));
+                Turn::Ran
             }
             Err(error) => {
                 tracing::error!(engine = self.name, %error, "the model failed on a batch");
                 self.scheduler.fail();
+                if !matches!(error, ModelError::Device(_)) {
+                    return Turn::Ran;
+                }
+                // Before anyone is told: whoever then asks again gets another engine.
+                self.shared.fail();
+                Turn::Lost
             }
         }
     }

@@ -21,6 +21,9 @@ pub enum ModelError {
     /// The executor could not be made or could not finish a step.
     #[error("executor: {0}")]
     Executor(String),
+    /// What the executor runs on has failed: it can run nothing any more.
+    #[error("executor: {0}; nothing more can be run on it")]
+    Device(String),
 }
 
 /// What is wrong with a model file. The path is added by whoever opened it.

@@ -1,5 +1,5 @@
-//! Bugs: whatever panics, the caller is told in OpenAI's shape, the meter is closed once, and the
-//! server goes on.
+//! Bugs and lost devices: whatever panics or fails, the caller is told in OpenAI's shape, the meter
+//! is closed once, and the server goes on.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -123,17 +123,18 @@ async fn check_stops_at_once(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_model_that_panics_fails_its_answers_and_no_others() {
-    for tokens in 0..SCRIPT.len() {
+async fn a_model_that_panics_or_is_lost_fails_its_answers_and_no_others() {
+    let ends = [Server::panic_at, Server::lose_at];
+    for (end, tokens) in ends.iter().flat_map(|end| (0..SCRIPT.len()).map(move |at| (end, at))) {
         let server = Server::start(Setup::saying(&SCRIPT));
-        server.panic_at(tokens);
+        end(&server, tokens);
         check(&server.post(CHAT, &chat(json!({}))).await, 500, "server_error", None, None);
         check_reversed(&server, 5_000).await;
         let other = server.post(CHAT, &chat(json!({ "model": PREMIUM }))).await;
         assert_eq!((other.status.as_u16(), server.balance()), (200, 4_992));
 
         let server = Server::start(Setup::saying(&SCRIPT));
-        server.panic_at(tokens);
+        end(&server, tokens);
         let frames = server.stream(CHAT, &streamed(json!({}))).await.rest().await;
         let (error, released) = frames.split_last().unwrap();
         assert_eq!(error["error"]["type"], "server_error", "{error}");
@@ -149,8 +150,17 @@ async fn a_model_that_panics_fails_its_answers_and_no_others() {
 
 #[tokio::test]
 async fn all_answers_of_a_model_that_panics_are_settled() {
+    check_all_are_settled(Server::panic_at).await;
+}
+
+#[tokio::test]
+async fn all_answers_of_a_model_whose_device_is_lost_are_settled() {
+    check_all_are_settled(Server::lose_at).await;
+}
+
+async fn check_all_are_settled(end: fn(&Server, usize)) {
     let server = Server::start(Setup::saying(&SCRIPT));
-    server.panic_at(2);
+    end(&server, 2);
     server.allow(0);
     let body = streamed(json!({}));
     let streams = [server.stream(CHAT, &body).await, server.stream(CHAT, &body).await];

@@ -7,6 +7,7 @@ mod embedding;
 mod fairness;
 mod fake;
 mod handle;
+mod lost;
 mod real;
 mod sampler;
 mod scoring;

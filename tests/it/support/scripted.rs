@@ -62,6 +62,8 @@ pub(crate) struct Control {
     fails_at: AtomicUsize,
     /// The token of the script on which the model panics.
     panics_at: AtomicUsize,
+    /// The token of the script on which the device is lost.
+    is_lost_at: AtomicUsize,
 }
 
 impl Control {
@@ -79,6 +81,11 @@ impl Control {
     /// Has the model panic instead of saying token `index`.
     pub(crate) fn panic_at(&self, index: usize) {
         self.panics_at.store(index, SeqCst);
+    }
+
+    /// Has the device be lost instead of saying token `index`.
+    pub(crate) fn lose_at(&self, index: usize) {
+        self.is_lost_at.store(index, SeqCst);
     }
 
     fn wait_for(&self, index: usize) {
@@ -105,6 +112,7 @@ impl Scripted {
                 changed: Condvar::new(),
                 fails_at: AtomicUsize::new(usize::MAX),
                 panics_at: AtomicUsize::new(usize::MAX),
+                is_lost_at: AtomicUsize::new(usize::MAX),
             }),
         };
         let control = Arc::clone(&model.control);
@@ -207,6 +215,9 @@ impl Speaker {
         assert!(index < self.control.panics_at.load(SeqCst), "the script has a bug here");
         if index >= self.control.fails_at.load(SeqCst) {
             return Err(ModelError::Executor("the script says so".to_owned()));
+        }
+        if index >= self.control.is_lost_at.load(SeqCst) {
+            return Err(ModelError::Device("the script says so".to_owned()));
         }
         Ok(self.script.get(index).copied().unwrap_or(self.end))
     }

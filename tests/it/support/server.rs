@@ -262,6 +262,11 @@ impl Server {
         self.controls[0].panic_at(index);
     }
 
+    /// Has the standard model's device be lost on token `index`.
+    pub(crate) fn lose_at(&self, index: usize) {
+        self.controls[0].lose_at(index);
+    }
+
     /// How many tokens of the script have text among its first `bytes` bytes.
     pub(crate) fn tokens_in(&self, bytes: usize) -> usize {
         let starts = self.script.iter().scan(0, |end, token| {

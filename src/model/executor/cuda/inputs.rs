@@ -199,7 +199,7 @@ impl StepInputs {
         let first_items = self.places.items.first().copied().unwrap_or(self.places.block_tables);
         let lists = self.launches.iter().map(|lists| lists[0].count..lists[0].items.end);
         let tables = self.places.block_tables..self.words.len();
-        for part in [0..first_items].into_iter().chain(lists).chain([tables]) {
+        for part in std::iter::once(0..first_items).chain(lists).chain([tables]) {
             self.device.write(gpu, part.start, &self.words[part])?;
         }
         Ok(has_moved)

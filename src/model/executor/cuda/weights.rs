@@ -180,6 +180,11 @@ fn not_run(tensor: &Tensor) -> ModelError {
 
 impl From<GpuError> for ModelError {
     fn from(error: GpuError) -> Self {
-        ModelError::Executor(error.to_string())
+        match error {
+            GpuError::Failed(_) => ModelError::Device(error.to_string()),
+            GpuError::NoDevice(_) | GpuError::OutOfMemory { .. } => {
+                ModelError::Executor(error.to_string())
+            }
+        }
     }
 }
