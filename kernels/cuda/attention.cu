@@ -15,11 +15,10 @@
 //   out^T[dim, head] = V^T [16 values, 16 positions] * P^T: a lane reads 16 bytes of the values of
 //       positions 2t, 2t+1, 2t+8, 2t+9, and pairs them up by bytes: rows g and g + 8 of the product
 //       are values 2i and 2i + 1 of the lane's eight.
-#include "machine.cuh"
+#include "attention.cuh"
 
 constexpr uint32_t ATTENTION_WARPS = 4;
 constexpr uint32_t CHUNK_POSITIONS = 256;
-constexpr uint32_t KV_BLOCK = 16;
 constexpr uint32_t WARP_BLOCKS = CHUNK_POSITIONS / ATTENTION_WARPS / KV_BLOCK;
 constexpr uint32_t MAX_GROUP = 8;  // query heads of a kv head
 
@@ -49,8 +48,6 @@ struct Attention {
     float scale, softcap;          // softcap 0: none
 };
 
-constexpr float NOTHING = -1e30f;  // below every score, and still finite
-
 template <int DIM>
 struct AttentionShared {
     float highest[ATTENTION_WARPS][MAX_GROUP];
@@ -58,16 +55,6 @@ struct AttentionShared {
     float sums[ATTENTION_WARPS][MAX_GROUP][DIM];
     uint32_t is_last;
 };
-
-DEVICE float weight_at(float score, float highest) {
-    return score <= NOTHING ? 0.0f : __expf(score - highest);
-}
-
-DEVICE uint4 read16(const uint16_t* from) { return *reinterpret_cast<const uint4*>(from); }
-
-DEVICE uint32_t nth_word(const uint4& v, uint32_t i) {
-    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-}
 
 // Merges `count` partial results, in their order, and writes the row's heads.
 template <int DIM>

@@ -7,6 +7,9 @@
 // activations (`mma`'s eight columns are then mostly zeros): they have the time, the other units
 // have not, above four rows.
 //
+// Blocks of one tile and other rows of activations follow each other in the grid: they run at about
+// the same time, so that of a long prompt's products too memory is read about once, the rest from L2.
+//
 // The order of additions within an output depends on its row and nothing else: not on how many rows
 // of activations there are, which of them it is, or the grid. That is what makes results equal bit
 // for bit in any batch.
@@ -147,7 +150,7 @@ DEVICE void find_scales(const Product& p, uint32_t first_token, Results<NT>& res
 // their two (the columns of `mma`), so that sums over the tile's rows are shuffles.
 DEVICE void conclude(const Product& p, uint32_t token, uint32_t g, float upper, float lower) {
     bool is_token = token < p.tokens;
-    uint32_t tile = blockIdx.x, rows[2] = {tile * TILE + g, tile * TILE + g + 8};
+    uint32_t tile = blockIdx.y, rows[2] = {tile * TILE + g, tile * TILE + g + 8};
     float values[2] = {upper, lower};
     if (p.epilogue == GATE) {
         uint32_t row = tile * (TILE / 2) + g;
@@ -178,14 +181,14 @@ DEVICE void conclude(const Product& p, uint32_t token, uint32_t g, float upper, 
     for (int step = 16; step >= 4; step /= 2) {
         squares += __shfl_xor_sync(0xFFFFFFFFu, squares, step);
     }
-    if (is_token && g == 0) p.next_squares[size_t{token} * gridDim.x + tile] = squares;
+    if (is_token && g == 0) p.next_squares[size_t{token} * gridDim.y + tile] = squares;
 }
 
 template <class F, int NT>
 DEVICE void product(const Product& p) {
     __shared__ Results<NT> results;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    uint32_t first_token = blockIdx.y * NT * 8;
+    uint32_t first_token = blockIdx.x * NT * 8;
     const uint16_t* rows[NT];
 #pragma unroll
     for (int n = 0; n < NT; ++n) {
@@ -197,13 +200,13 @@ DEVICE void product(const Product& p) {
     float sums[NT][4] = {};
     F now = {}, next = {};
     uint32_t group = 2 * warp;
-    if (group < p.groups) F::load(now, p.weights, Place::at(blockIdx.x, group, p.groups), lane);
+    if (group < p.groups) F::load(now, p.weights, Place::at(blockIdx.y, group, p.groups), lane);
     find_scales<NT>(p, first_token, results);
     while (group < p.groups) {
         // Both groups of a span, then the span eight further on.
         uint32_t after = group % 2 == 0 ? group + 1 : group + 2 * WARPS - 1;
         if (after < p.groups) {
-            F::load(next, p.weights, Place::at(blockIdx.x, after, p.groups), lane);
+            F::load(next, p.weights, Place::at(blockIdx.y, after, p.groups), lane);
         }
         multiply<F, NT>(now, p, rows, group, lane, sums);
         now = next;

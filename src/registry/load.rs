@@ -10,10 +10,10 @@ use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
 use crate::grammar::Environment;
 use crate::hub::ModelFiles;
 use crate::model::executor::cpu::{CpuExecutor, weight_bytes};
-use crate::model::executor::cuda;
+use crate::model::executor::cuda::{self, KvBlocks, Placed};
 use crate::model::{
-    BLOCK_SIZE, DeclaredPooling, Decoder, DecoderShape, Executor, ExecutorLimits, Model,
-    ModelConfig, ModelError, Pooling,
+    BLOCK_SIZE, DeclaredPooling, Decoder, DecoderShape, ExecutorLimits, Model, ModelConfig,
+    ModelError, Pooling,
 };
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -48,7 +48,8 @@ pub struct DecoderLimits {
 pub fn open_decoder(path: &Path, limits: DecoderLimits) -> Result<Decoder, ModelError> {
     let model = Arc::new(Model::open(path)?);
     let max_context = model.config.max_context;
-    decoder(model, max_context, limits)
+    let blocks = KvBlocks::Exactly(limits.num_blocks);
+    Ok(decoder(model, max_context, limits, blocks)?.decoder)
 }
 
 /// The tokenizer that comes with the model at `path`.
@@ -56,31 +57,51 @@ pub fn open_tokenizer(model: &Model, path: &Path) -> Result<Tokenizer, LoadError
     tokenizer(model, path).map(|(tokenizer, _)| tokenizer)
 }
 
+/// A model where it runs.
+struct Opened {
+    decoder: Decoder,
+    num_blocks: usize,
+    /// Bytes that it takes, if that is of a GPU.
+    gpu_bytes: Option<usize>,
+}
+
+/// Opens a model on its device; `on_gpu_blocks` are what it shall have on a GPU.
 fn decoder(
     model: Arc<Model>,
     max_context: usize,
     limits: DecoderLimits,
-) -> Result<Decoder, ModelError> {
+    on_gpu_blocks: KvBlocks,
+) -> Result<Opened, ModelError> {
     let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device } = limits;
     let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
     let shape = DecoderShape { max_context, ..DecoderShape::new(&model.config, &limits) };
-    Ok(Decoder::new(executor(device, model, limits)?, shape))
+    Ok(match on_gpu(device, &model, limits, on_gpu_blocks)? {
+        Some(Placed { executor, num_blocks, bytes }) => {
+            let decoder = Decoder::new(executor, DecoderShape { num_blocks, ..shape });
+            Opened { decoder, num_blocks, gpu_bytes: Some(bytes) }
+        }
+        None => {
+            let executor = Box::new(CpuExecutor::new(model, limits)?);
+            Opened { decoder: Decoder::new(executor, shape), num_blocks, gpu_bytes: None }
+        }
+    })
 }
 
-fn executor(
+/// The model on the GPU of this device; `None` where it is to run on the CPU.
+fn on_gpu(
     device: Device,
-    model: Arc<Model>,
+    model: &Arc<Model>,
     limits: ExecutorLimits,
-) -> Result<Box<dyn Executor>, ModelError> {
+    blocks: KvBlocks,
+) -> Result<Option<Placed>, ModelError> {
+    let on = |gpu: usize| cuda::on_gpu(gpu, Arc::clone(model), limits, blocks);
     match device {
-        Device::Cuda(gpu) => return cuda::on_gpu(gpu, model, limits),
-        Device::Auto if cuda::IS_BUILT => match cuda::on_gpu(0, Arc::clone(&model), limits) {
-            Ok(executor) => return Ok(executor),
-            Err(error) => tracing::warn!(%error, "the model runs on the CPU instead"),
-        },
-        Device::Auto | Device::Cpu => {}
+        Device::Cuda(gpu) => on(gpu).map(Some),
+        Device::Auto if cuda::IS_BUILT => Ok(on(0)
+            .inspect_err(|error| tracing::warn!(%error, "the model runs on the CPU instead"))
+            .ok()),
+        Device::Auto | Device::Cpu => Ok(None),
     }
-    Ok(Box::new(CpuExecutor::new(model, limits)?))
 }
 
 /// A model that is mapped but takes no memory yet: its size is known before it is loaded.
@@ -155,7 +176,14 @@ impl Plan {
             device: config.device,
         };
         let vocab_size = model.config.vocab_size;
-        let decoder = decoder(Arc::new(model), context_length, limits)?;
+        let least = context_length.div_ceil(BLOCK_SIZE);
+        let on_gpu_blocks = match config.kv_memory {
+            Some(_) => KvBlocks::Exactly(num_blocks),
+            None => KvBlocks::AsFits { least, most: least.saturating_mul(config.max_batch) },
+        };
+        let opened = decoder(Arc::new(model), context_length, limits, on_gpu_blocks)?;
+        let Opened { decoder, num_blocks, gpu_bytes } = opened;
+        let memory = gpu_bytes.map_or(memory, |bytes| bytes as u64);
         let engine = Engine::start(
             decoder,
             EngineOptions {

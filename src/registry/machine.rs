@@ -1,12 +1,28 @@
 //! How much memory this machine has. Linux says so in `/proc/meminfo` (proc(5)); elsewhere a modest
 //! machine is assumed, and operators set sizes themselves.
 
+use crate::config::Device;
+use crate::model::executor::cuda;
+
 /// Assumed where the system does not say, in bytes.
 const ASSUMED: u64 = 8 << 30;
 
 /// Bytes of memory in all.
-pub(super) fn total_memory() -> u64 {
+fn total_memory() -> u64 {
     read("MemTotal:").unwrap_or(ASSUMED)
+}
+
+/// Bytes for all models, unless an operator says otherwise: those of the GPU that they run on, else
+/// three quarters of the machine's.
+pub(super) fn memory_for_models(device: Device) -> u64 {
+    let gpu = match device {
+        Device::Cuda(gpu) => Some(gpu),
+        Device::Auto => cuda::IS_BUILT.then_some(0),
+        Device::Cpu => None,
+    };
+    // One that cannot be used is spoken of when a model is loaded.
+    let of_gpu = gpu.and_then(|gpu| cuda::total_memory(gpu).ok());
+    of_gpu.unwrap_or_else(|| total_memory() / 4 * 3)
 }
 
 /// Bytes that can be taken without pushing others out.

@@ -157,7 +157,8 @@ struct Slot {
 impl Registry {
     /// A registry that has loaded nothing yet.
     pub fn new(config: Arc<Config>) -> Self {
-        let budget = config.model_memory.unwrap_or_else(|| machine::total_memory() / 4 * 3);
+        let budget =
+            config.model_memory.unwrap_or_else(|| machine::memory_for_models(config.device));
         Self {
             config,
             hub: Hub::from_env(),

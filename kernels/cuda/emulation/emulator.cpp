@@ -6,6 +6,7 @@
 #include "../rows.cu"
 #include "../heads.cu"
 #include "../attention.cu"
+#include "../prefill.cu"
 #include "../sampling.cu"
 
 namespace emulation {
@@ -32,7 +33,8 @@ const Kernel KERNELS[] = {
     KERNEL(embed, Embed), KERNEL(add_normed, AddNormed), KERNEL(normed, Normed),
     KERNEL(unpack, Unpack), KERNEL(project_heads, Heads),
     KERNEL(attention_64, Attention), KERNEL(attention_128, Attention),
-    KERNEL(attention_256, Attention), KERNEL(argmax, Argmax),
+    KERNEL(attention_256, Attention), KERNEL(prefill_64, Prefill), KERNEL(prefill_128, Prefill),
+    KERNEL(prefill_256, Prefill), KERNEL(argmax, Argmax),
 };
 
 void fibre_main() {

@@ -75,6 +75,10 @@ impl Gpu for CandleGpu {
         self.stream.context().mem_get_info().map(|(free, _)| free).map_err(failed)
     }
 
+    fn total_memory(&self) -> Result<usize, GpuError> {
+        self.stream.context().mem_get_info().map(|(_, total)| total).map_err(failed)
+    }
+
     fn allocate(&self, bytes: usize) -> Result<Memory, GpuError> {
         let slice = self.stream.alloc_zeros::<u8>(bytes).map_err(|error| match error.0 {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => GpuError::OutOfMemory { bytes },

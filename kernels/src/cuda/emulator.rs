@@ -6,7 +6,9 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::memory::{Gpu, GpuError, Memory, Recording};
 
@@ -25,6 +27,8 @@ pub struct Emulator {
     order: Order,
     /// Launches that are noted instead of run, while a recording is made.
     noted: Mutex<Option<Vec<Launch>>>,
+    memory: usize,
+    used: Arc<AtomicUsize>,
 }
 
 /// A launch as it was asked for.
@@ -51,8 +55,16 @@ impl Emulator {
     /// # Panics
     /// If no C++ compiler compiles the kernels.
     pub fn new(order: Order) -> Self {
+        Self::with_memory(order, 1 << 30)
+    }
+
+    /// The same with so many bytes of memory.
+    ///
+    /// # Panics
+    /// If no C++ compiler compiles the kernels.
+    pub fn with_memory(order: Order, memory: usize) -> Self {
         library();
-        Self { order, noted: Mutex::new(None) }
+        Self { order, noted: Mutex::new(None), memory, used: Arc::default() }
     }
 }
 
@@ -76,13 +88,15 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 9] = sources![
+const SOURCES: [(&str, &str); 11] = sources![
     "machine.cuh",
     "formats.cuh",
     "product.cu",
     "rows.cu",
     "heads.cu",
+    "attention.cuh",
     "attention.cu",
+    "prefill.cu",
     "sampling.cu",
     "emulation/machine.hpp",
     "emulation/emulator.cpp",
@@ -127,6 +141,8 @@ struct Fenced {
     /// Aligned as a device's memory is.
     words: Vec<Line>,
     bytes: usize,
+    /// Bytes of its device that are.
+    used: Arc<AtomicUsize>,
 }
 
 #[derive(Clone, Copy)]
@@ -136,9 +152,11 @@ struct Line {
 }
 
 impl Fenced {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize, used: &Arc<AtomicUsize>) -> Self {
         let lines = bytes.div_ceil(256) + 2 * FENCE / 256;
-        let mut fenced = Self { words: vec![Line { _bytes: [POISON; 256] }; lines], bytes };
+        let words = vec![Line { _bytes: [POISON; 256] }; lines];
+        used.fetch_add(bytes, Relaxed);
+        let mut fenced = Self { words, bytes, used: Arc::clone(used) };
         fenced.all_mut()[FENCE..FENCE + bytes].fill(0);
         fenced
     }
@@ -159,6 +177,7 @@ impl Fenced {
 
 impl Drop for Fenced {
     fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Relaxed);
         let all = self.all();
         let (before, behind) = (&all[..FENCE], &all[FENCE + self.bytes..]);
         let is_whole = before.iter().chain(behind).all(|byte| *byte == POISON);
@@ -178,11 +197,18 @@ impl Gpu for Emulator {
     }
 
     fn free_memory(&self) -> Result<usize, GpuError> {
-        Ok(1 << 30)
+        Ok(self.memory.saturating_sub(self.used.load(Relaxed)))
+    }
+
+    fn total_memory(&self) -> Result<usize, GpuError> {
+        Ok(self.memory)
     }
 
     fn allocate(&self, bytes: usize) -> Result<Memory, GpuError> {
-        let mut fenced = Box::new(Fenced::new(bytes));
+        if bytes > self.free_memory()? {
+            return Err(GpuError::OutOfMemory { bytes });
+        }
+        let mut fenced = Box::new(Fenced::new(bytes, &self.used));
         let address = fenced.all_mut()[FENCE..].as_mut_ptr().expose_provenance() as u64;
         Ok(Memory { address, bytes, _owner: fenced })
     }

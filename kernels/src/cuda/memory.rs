@@ -47,6 +47,9 @@ pub trait Gpu: Send + Sync + fmt::Debug {
     /// Bytes that can still be allocated.
     fn free_memory(&self) -> Result<usize, GpuError>;
 
+    /// Bytes of memory in all.
+    fn total_memory(&self) -> Result<usize, GpuError>;
+
     /// Memory of zeros, aligned to 256 bytes.
     fn allocate(&self, bytes: usize) -> Result<Memory, GpuError>;
 

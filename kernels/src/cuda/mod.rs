@@ -27,14 +27,14 @@ pub use candle::CandleGpu;
 pub use emulator::{Emulator, Order};
 pub use launch::{
     AddNormed, Argmax, Attention, AttentionItems, AttentionScratch, Division, Embed, ITEM_WORDS,
-    Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, Product, ProjectHeads,
-    StepRows, Unpack, list_items,
+    Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, PREFILL_WORDS, Prefill,
+    PrefillTiles, Product, ProjectHeads, StepRows, Unpack, list_items, list_tiles,
 };
 pub use memory::{Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word};
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
 
 /// Names of all kernels, as the `.cu` files export them.
-pub const KERNELS: [&str; 27] = [
+pub const KERNELS: [&str; 30] = [
     "product_bf16_8",
     "product_bf16_32",
     "product_q4_0_8",
@@ -61,5 +61,8 @@ pub const KERNELS: [&str; 27] = [
     "attention_64",
     "attention_128",
     "attention_256",
+    "prefill_64",
+    "prefill_128",
+    "prefill_256",
     "argmax",
 ];

@@ -132,9 +132,7 @@ unsafe impl Parameters for Block {}
 impl Attention<'_> {
     /// Whether there is a kernel for heads of these numbers.
     pub fn is_supported(heads: usize, kv_heads: usize, head_dim: usize) -> bool {
-        kernel(head_dim).is_some()
-            && heads.is_multiple_of(kv_heads)
-            && heads <= MAX_GROUP * kv_heads
+        is_supported(heads, kv_heads, head_dim)
     }
 
     /// Queues it.
@@ -179,6 +177,11 @@ impl Attention<'_> {
         // `AttentionItems` vouch for the numbers on the device.
         unsafe { run(gpu, kernel, [blocks, 1], THREADS, &block) }
     }
+}
+
+pub(super) fn is_supported(heads: usize, kv_heads: usize, head_dim: usize) -> bool {
+    let is_grouped = heads.is_multiple_of(kv_heads) && heads <= MAX_GROUP * kv_heads;
+    kernel(head_dim).is_some() && is_grouped
 }
 
 fn kernel(head_dim: usize) -> Option<&'static str> {

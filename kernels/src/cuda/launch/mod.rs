@@ -3,11 +3,12 @@
 //!
 //! What lies on the device cannot be looked at here. Where a kernel finds its way by numbers that
 //! it reads there (tokens, slots, block tables), the host vouches for their bounds once, when it
-//! makes the view of them: [`Indices`], [`StepRows`] and [`AttentionItems`] are made by `unsafe`
-//! functions that say what is promised.
+//! makes the view of them: [`Indices`], [`StepRows`], [`AttentionItems`] and [`PrefillTiles`] are made by
+//! `unsafe` functions that say what is promised.
 
 mod attention;
 mod heads;
+mod prefill;
 mod product;
 mod rows;
 mod sampling;
@@ -16,6 +17,7 @@ pub use attention::{
     Attention, AttentionItems, AttentionScratch, ITEM_WORDS, MAX_GROUP, list_items,
 };
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
+pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
 pub use product::{Division, Input, Next, Output, Product};
 pub use rows::{AddNormed, Embed, Normed, Unpack};
 pub use sampling::{Argmax, NO_TOKEN};

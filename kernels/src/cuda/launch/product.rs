@@ -199,7 +199,8 @@ impl Product<'_> {
         // Two variants of one order of additions: a few tokens, or many at a time.
         let [few, many] = kernels(matrix.format);
         let (kernel, at_a_time) = if tokens <= 8 { (few, 8) } else { (many, 32) };
-        let grid = [matrix.tiles(), tokens.div_ceil(at_a_time)];
+        assert!(matrix.tiles() < 1 << 16, "tiles are the grid's second number");
+        let grid = [tokens.div_ceil(at_a_time), matrix.tiles()];
         // SAFETY: the block is this kernel's; every buffer that it names has been checked to hold
         // what a grid over all tiles and tokens touches, and is borrowed as it is used.
         unsafe { run(gpu, kernel, grid, THREADS, &block) }

@@ -7,6 +7,7 @@
 mod attention;
 mod heads;
 mod packing;
+mod prefill;
 mod product;
 mod rows;
 mod sampling;

@@ -21,7 +21,7 @@ use crate::model::error::ModelError;
 const _: () = assert!(BLOCK_SIZE == 16, "blocks of the engine are blocks of kernels");
 
 /// Numbers of block tables, and of lists beyond the first, that there is room for from the start.
-const TABLE_WORDS: usize = 1 << 16;
+pub(super) const TABLE_WORDS: usize = 1 << 16;
 
 /// The numbers of the present step, on the host and on the GPU.
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
 
 mod inputs;
+mod room;
 mod weights;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use kernels::cuda::{
 use kernels::reference::RopePairs;
 
 use self::inputs::StepInputs;
-use self::weights::{DeviceWeights, weight_bytes};
+pub use self::room::{KvBlocks, Room};
+use self::weights::DeviceWeights;
 use super::{Executor, ExecutorLimits, Outputs};
 use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
 use crate::model::config::{Activation, ModelConfig, RopeStyle};
@@ -42,24 +44,54 @@ const ITEM_POSITIONS: usize = 256;
 /// Whether this build can run models on GPUs.
 pub const IS_BUILT: bool = cfg!(feature = "cuda");
 
-/// An executor on NVIDIA GPU number `gpu`.
-#[cfg(feature = "cuda")]
+/// An executor, and what it takes of its GPU.
+#[derive(Debug)]
+pub struct Placed {
+    /// The executor.
+    pub executor: Box<dyn Executor>,
+    /// Its blocks of keys and values.
+    pub num_blocks: usize,
+    /// Bytes in all.
+    pub bytes: usize,
+}
+
+/// An executor on NVIDIA GPU number `gpu`, with as many blocks as `blocks` says.
 pub fn on_gpu(
     gpu: usize,
     model: Arc<Model>,
     limits: ExecutorLimits,
-) -> Result<Box<dyn Executor>, ModelError> {
-    let gpu = Box::new(kernels::cuda::CandleGpu::new(gpu)?);
-    Ok(Box::new(CudaExecutor::new(gpu, model, limits)?))
+    blocks: KvBlocks,
+) -> Result<Placed, ModelError> {
+    place(open(gpu)?, model, limits, blocks)
 }
 
-/// Refuses: this build has no kernels for GPU number `gpu`.
+/// An executor on `gpu`, with as many blocks as `blocks` says, whatever `limits` say.
+pub fn place(
+    gpu: Box<dyn Gpu>,
+    model: Arc<Model>,
+    limits: ExecutorLimits,
+    blocks: KvBlocks,
+) -> Result<Placed, ModelError> {
+    let room = Room::of(&model, &limits)?;
+    let num_blocks = room.blocks(&*gpu, blocks)?;
+    let executor = CudaExecutor::new(gpu, model, ExecutorLimits { num_blocks, ..limits })?;
+    let bytes = room.with_blocks(num_blocks);
+    Ok(Placed { executor: Box::new(executor), num_blocks, bytes })
+}
+
+/// Bytes that NVIDIA GPU number `gpu` has in all.
+pub fn total_memory(gpu: usize) -> Result<u64, ModelError> {
+    Ok(open(gpu)?.total_memory()? as u64)
+}
+
+#[cfg(feature = "cuda")]
+fn open(gpu: usize) -> Result<Box<dyn Gpu>, ModelError> {
+    Ok(Box::new(kernels::cuda::CandleGpu::new(gpu)?))
+}
+
+/// Refuses: this build has no kernels for GPUs.
 #[cfg(not(feature = "cuda"))]
-pub fn on_gpu(
-    gpu: usize,
-    _model: Arc<Model>,
-    _limits: ExecutorLimits,
-) -> Result<Box<dyn Executor>, ModelError> {
+fn open(gpu: usize) -> Result<Box<dyn Gpu>, ModelError> {
     Err(ModelError::Executor(format!("this build is without the feature cuda: no GPU {gpu}")))
 }
 
@@ -148,10 +180,10 @@ impl CudaExecutor {
         // Positions beyond the whole cache are never reached.
         let max_context = config.max_context.min(limits.num_blocks * BLOCK_SIZE);
         let shape = DecoderShape { max_context, ..DecoderShape::new(&config, &limits) };
-        check_room(&*gpu, &model, &shape)?;
+        Room::of(&model, &limits)?.blocks(&*gpu, KvBlocks::Exactly(limits.num_blocks))?;
         let weights = DeviceWeights::new(&model, &*gpu, limits.threads)?;
         let (windows, window_of) = kinds_of_windows(&config);
-        let max_items = max_context.div_ceil(ITEM_POSITIONS).max(MIN_ITEMS);
+        let max_items = max_items(max_context);
         let rows = limits.max_tokens;
         let gpu_ref = &*gpu;
         let cache_len = limits.num_blocks * BLOCK_SIZE * config.kv_size();
@@ -466,29 +498,9 @@ impl Executor for CudaExecutor {
     }
 }
 
-/// Says how much is missing before anything is loaded, rather than half way.
-fn check_room(gpu: &dyn Gpu, model: &Model, shape: &DecoderShape) -> Result<(), ModelError> {
-    let config = &model.config;
-    let weights = weight_bytes(model)?;
-    let cache = 4 * shape.num_blocks * BLOCK_SIZE * config.kv_size() * config.num_layers;
-    let row = 4 * (3 * config.hidden_size + 2 * config.q_size() + 2 * config.kv_size())
-        + 2 * config.intermediate_size;
-    let rest = row * shape.max_tokens + 4 * shape.max_outputs * config.vocab_size;
-    let free = gpu.free_memory()?;
-    let needed = weights.saturating_add(cache).saturating_add(rest);
-    if needed <= free {
-        return Ok(());
-    }
-    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-    Err(ModelError::Executor(format!(
-        "the model needs {} MiB on {} (weights {}, keys and values {}), of which {} are free: use \
-         less kv_memory, fewer bits a weight, or --device cpu",
-        mib(needed),
-        gpu.name(),
-        mib(weights),
-        mib(cache),
-        mib(free)
-    )))
+/// Items that one launch has room for: those of the longest context at least.
+fn max_items(max_context: usize) -> usize {
+    max_context.div_ceil(ITEM_POSITIONS).max(MIN_ITEMS)
 }
 
 /// The different windows of a model's layers, and which of them each layer has.

@@ -3,7 +3,7 @@
 //! Q, K and V are one matrix where they are stored alike, so that one launch computes them; gate
 //! and up are one whose rows alternate by eights, so that a tile has both of what it multiplies.
 
-use kernels::cuda::{Buffer, DeviceMatrix, Format, Gpu, GpuError, PackedMatrix};
+use kernels::cuda::{Buffer, DeviceMatrix, Gpu, GpuError, PackedMatrix};
 
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
@@ -58,21 +58,6 @@ impl DeviceWeights {
                 .collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// Bytes that the model's matrices take on a GPU.
-///
-/// # Errors
-/// A matrix of a type that GPUs do not run.
-pub(super) fn weight_bytes(model: &Model) -> Result<usize, ModelError> {
-    let weights = &model.weights;
-    let of_layers = weights.layers.iter().flat_map(|layer| {
-        [&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down]
-    });
-    of_layers.chain([&weights.embedding]).chain(&weights.output).try_fold(0_usize, |sum, tensor| {
-        let format = Format::of(tensor.dtype).ok_or_else(|| not_run(tensor))?;
-        Ok(sum.saturating_add(format.packed_bytes([tensor.rows, tensor.cols])))
-    })
 }
 
 struct Loader<'a> {
@@ -174,7 +159,7 @@ impl Loader<'_> {
     }
 }
 
-fn not_run(tensor: &Tensor) -> ModelError {
+pub(super) fn not_run(tensor: &Tensor) -> ModelError {
     ModelError::Executor(format!("{tensor:?}: GPUs do not run this type; use --device cpu"))
 }
 
