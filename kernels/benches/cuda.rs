@@ -12,7 +12,8 @@ use kernels::DType;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
     Attention, AttentionItems, AttentionScratch, Buffer, DeviceMatrix, Division, Gpu, ITEM_WORDS,
-    Input, Next, Output, PackedMatrix, Product, StepRows, list_items,
+    Input, Next, Output, PackedMatrix, Prefill, PrefillTiles, Product, StepRows, list_items,
+    list_tiles,
 };
 
 const TYPES: [DType; 8] = [
@@ -40,6 +41,8 @@ struct Scale {
     tokens: &'static [usize],
     /// Rows, and the context of each.
     attention: &'static [(usize, usize)],
+    /// Tokens of a prompt.
+    prefill: &'static [usize],
     /// Bytes of weights that no cache holds.
     rotated_bytes: usize,
     seconds: f64,
@@ -54,8 +57,9 @@ const SCALE: Scale = Scale {
         ("5 down", 4096, 14336, End::Add),
         ("logits", 128_256, 4096, End::Store),
     ],
-    tokens: &[1, 2, 8, 16, 32, 64],
+    tokens: &[1, 2, 8, 16, 32, 64, 512, 2048],
     attention: &[(1, 1024), (1, 32_768), (16, 4096), (64, 1024), (256, 1024)],
+    prefill: &[512, 2048, 8192],
     rotated_bytes: 256 << 20,
     seconds: 0.02,
 };
@@ -69,6 +73,7 @@ const SCALE: Scale = Scale {
     ],
     tokens: &[1, 9],
     attention: &[(1, 40), (2, 300)],
+    prefill: &[20],
     rotated_bytes: 1 << 10,
     seconds: 0.0,
 };
@@ -100,6 +105,13 @@ fn main() {
         let (bytes, seconds) = attention_seconds(gpu, rows, context);
         let rate = bytes as f64 / seconds / 1e9;
         println!("{rows:4} rows of {context:6}: {rate:5.0} {:8.1}", seconds * 1e6);
+    }
+    println!("attention of a prompt, the same heads (TFLOP/s, microseconds)");
+    for &tokens in SCALE.prefill {
+        let seconds = prefill_seconds(gpu, tokens);
+        // Two products of which half is masked.
+        let rate = 2.0 * (tokens * tokens) as f64 * 4096.0 / seconds / 1e12;
+        println!("{tokens:5} tokens: {rate:6.2} {:8.1}", seconds * 1e6);
     }
 }
 
@@ -210,6 +222,46 @@ fn attention_seconds(gpu: &dyn Gpu, rows: usize, context: usize) -> (usize, f64)
         .expect("a launch");
     });
     (rows * context * kv_heads * head_dim * 4, seconds)
+}
+
+/// How long attention of a whole prompt takes.
+fn prefill_seconds(gpu: &dyn Gpu, tokens: usize) -> f64 {
+    let (heads, kv_heads, head_dim) = (32, 8, 128);
+    let blocks = tokens.div_ceil(16);
+    let halves = |len: usize| Buffer::from_slice(gpu, &vec![0x3F00_u16; len]).expect("memory");
+    let [keys, values] = [(); 2].map(|()| halves(blocks * kv_heads * 16 * head_dim));
+    let (queries, mut out) = (halves(tokens * 4096), halves(tokens * 4096));
+    let upload = |words: &[u32]| Buffer::from_slice(gpu, words).expect("memory");
+    let positions = upload(&(0..tokens as u32).collect::<Vec<_>>());
+    let (starts, tables) = (upload(&vec![0; tokens]), (0..blocks as u32).rev());
+    let tables = upload(&tables.collect::<Vec<_>>());
+    let mut tiles = Vec::new();
+    list_tiles(0..tokens, heads / kv_heads, &mut tiles);
+    let tiles = upload(&tiles);
+    time(gpu, |_| {
+        Prefill {
+            queries: queries.view(),
+            keys: keys.view(),
+            values: values.view(),
+            // SAFETY: the table has the rows' blocks, all below `blocks`; slots are not read.
+            rows: unsafe {
+                let places = [&positions, &positions, &starts, &tables];
+                StepRows::new(places.map(Buffer::view), blocks, tokens)
+            },
+            // SAFETY: listed for these rows, which are one sequence's.
+            tiles: unsafe { PrefillTiles::new(tiles.view()) },
+            heads,
+            kv_heads,
+            head_dim,
+            window: None,
+            scale: 0.088,
+            softcap: None,
+            out: out.view_mut(),
+            out_stride: 4096,
+        }
+        .run(gpu)
+        .expect("a launch");
+    })
 }
 
 /// Seconds for a launch, the median of five runs of many.

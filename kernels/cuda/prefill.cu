@@ -1,15 +1,15 @@
-// Attention of many rows of one sequence at consecutive positions, for prompts: each reads up to and
-// with its own position. (FlashAttention-2, arXiv 2307.08691, over the paged cache.)
+// Attention of many rows of one sequence at consecutive positions, for prompts: each reads up to
+// and with its own position. (FlashAttention-2, arXiv 2307.08691, over the paged cache.)
 //
-// A block has the query heads of one kv head, of a tile of rows: up to 64 pairs of a row and a head,
-// sixteen of them in a warp, so that what a warp reads of keys and values serves sixteen. Its four
-// warps read much the same and share nothing else: there is no barrier here. The fragments are those
-// of `attention.cu`, with sixteen pairs where heads are there: nothing moves between lanes but the
-// numbers that belong to a pair.
+// A block has the query heads of one kv head, of a tile of rows: up to 64 pairs of a row and a
+// head, sixteen of them in a warp, so that what a warp reads of keys and values serves sixteen. Its
+// four warps read much the same and share nothing else: there is no barrier here. The fragments are
+// those of `attention.cu`, with sixteen pairs where heads are there: nothing moves between lanes
+// but the numbers that belong to a pair.
 //
 // Positions go in chunks that begin at multiples of their size, and a chunk of which a pair sees
-// nothing changes none of its bits: so a row's result depends neither on its tile nor on how many of
-// the prompt's rows are in the step.
+// nothing changes none of its bits: so a row's result depends neither on its tile nor on how many
+// of the prompt's rows are in the step.
 #include "attention.cuh"
 
 constexpr uint32_t PREFILL_WARPS = 4;
@@ -122,9 +122,11 @@ DEVICE void prefill(const Prefill& p) {
     uint32_t last = p.positions[tile.first_row + last_pair / group];
     uint32_t from = first_seen(p.window, p.positions[tile.first_row + first_pair / group]);
     const uint32_t* table = p.block_tables + p.table_starts[tile.first_row];
-    Pair pairs[2] = {pair_at<DIM>(p, tile, first_pair + g), pair_at<DIM>(p, tile, first_pair + g + 8)};
+    Pair pairs[2] = {pair_at<DIM>(p, tile, first_pair + g),
+                     pair_at<DIM>(p, tile, first_pair + g + 8)};
 
-    float sums[2][DIM / 64][4][4] = {};  // [h][s][i]: values 64 * s + 8g + 2i, + 1; pairs 8h + 2t, + 1
+    // [h][s][i]: values 64 * s + 8g + 2i and the next; pairs 8h + 2t and the next.
+    float sums[2][DIM / 64][4][4] = {};
     constexpr uint32_t CHUNK = BLOCKS * KV_BLOCK;
     for (uint32_t start = from / CHUNK * CHUNK; start <= last; start += CHUNK) {
         size_t places[BLOCKS];
@@ -143,8 +145,9 @@ DEVICE void prefill(const Prefill& p) {
                 bool has_low = first + g <= last, has_high = first + g + 8 <= last;
 #pragma unroll
                 for (int c = 0; c < DIM / 32; ++c) {
-                    uint4 q0 = pairs[0].is_there ? read16(pairs[0].query + 32 * c + 8 * t) : zeros();
-                    uint4 q1 = pairs[1].is_there ? read16(pairs[1].query + 32 * c + 8 * t) : zeros();
+                    uint32_t at = 32 * c + 8 * t;
+                    uint4 q0 = pairs[0].is_there ? read16(pairs[0].query + at) : zeros();
+                    uint4 q1 = pairs[1].is_there ? read16(pairs[1].query + at) : zeros();
                     uint4 k0 = has_low ? read16(keys + 32 * c) : zeros();
                     uint4 k1 = has_high ? read16(keys + 8 * DIM + 32 * c) : zeros();
                     mma(low, q0.x, q1.x, q0.y, q1.y, k0.x, k0.y);
@@ -209,7 +212,8 @@ DEVICE void prefill(const Prefill& p) {
             uint32_t pair = first_pair + 8 * h + 2 * t + j;
             if (pair >= all_pairs) continue;
             uint32_t head = kv_head * group + pair % group;
-            uint16_t* out = p.out + size_t{tile.first_row + pair / group} * p.out_stride + head * DIM;
+            size_t row = tile.first_row + pair / group;
+            uint16_t* out = p.out + row * p.out_stride + head * DIM;
 #pragma unroll
             for (int s = 0; s < DIM / 64; ++s) {
                 uint32_t words[4];

@@ -7,8 +7,9 @@
 // activations (`mma`'s eight columns are then mostly zeros): they have the time, the other units
 // have not, above four rows.
 //
-// Blocks of one tile and other rows of activations follow each other in the grid: they run at about
-// the same time, so that of a long prompt's products too memory is read about once, the rest from L2.
+// Blocks of one tile and other rows of activations follow each other in the grid: they run at
+// about the same time, so that a long prompt's products too should read memory about once, and the
+// rest from L2.
 //
 // The order of additions within an output depends on its row and nothing else: not on how many rows
 // of activations there are, which of them it is, or the grid. That is what makes results equal bit

@@ -3,8 +3,8 @@
 //!
 //! What lies on the device cannot be looked at here. Where a kernel finds its way by numbers that
 //! it reads there (tokens, slots, block tables), the host vouches for their bounds once, when it
-//! makes the view of them: [`Indices`], [`StepRows`], [`AttentionItems`] and [`PrefillTiles`] are made by
-//! `unsafe` functions that say what is promised.
+//! makes the view of them: [`Indices`], [`StepRows`], [`AttentionItems`] and [`PrefillTiles`] are
+//! made by `unsafe` functions that say what is promised.
 
 mod attention;
 mod heads;

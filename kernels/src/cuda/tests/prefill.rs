@@ -108,7 +108,7 @@ impl Sequence {
         .run(gpu)
         .unwrap();
         let bits = read(gpu, &out);
-        let untouched = read(gpu, &poisoned(gpu, before * stride));
+        let untouched: Vec<u16> = read(gpu, &poisoned(gpu, before * stride));
         assert_eq!(bits[..before * stride], untouched[..], "rows that are in no tile");
         let out = widened(&bits[before * stride..]);
         out.chunks_exact(stride).flat_map(|row| row[..size].to_vec()).collect()

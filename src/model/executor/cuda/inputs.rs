@@ -11,14 +11,19 @@
 use std::ops::Range;
 
 use kernels::cuda::{
-    AttentionItems, Buffer, Gpu, ITEM_WORDS, Indices, NO_SLOT, StepRows, list_items,
+    AttentionItems, Buffer, Gpu, ITEM_WORDS, Indices, NO_SLOT, PrefillTiles, StepRows, list_items,
+    list_tiles,
 };
 
-use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
+use crate::model::batch::{BLOCK_SIZE, BatchSequence, ForwardBatch};
 use crate::model::decoder::DecoderShape;
 use crate::model::error::ModelError;
 
 const _: () = assert!(BLOCK_SIZE == 16, "blocks of the engine are blocks of kernels");
+
+/// Rows of one sequence in a step from which on they go to attention together. It is no speed that
+/// this was measured by: fewer would leave a warp's sixteen without work.
+const PREFILL_ROWS: usize = 16;
 
 /// Numbers of block tables, and of lists beyond the first, that there is room for from the start.
 pub(super) const TABLE_WORDS: usize = 1 << 16;
@@ -38,6 +43,10 @@ pub(super) struct StepInputs {
     num_tables: usize,
     /// For each kind of window: the launches that attention takes.
     launches: Vec<Vec<ItemList>>,
+    /// Query heads of a kv head.
+    group: usize,
+    /// Where the tiles of rows are that go to attention together.
+    tiles: Range<usize>,
 }
 
 /// Where each kind of number begins.
@@ -73,12 +82,13 @@ pub(super) struct Set {
 }
 
 impl StepInputs {
-    /// For batches of this shape; attention has room for the parts of `max_items` items.
+    /// For batches of this shape, of a model with so many query heads of a kv head and kinds of
+    /// windows; attention has room for the parts of `max_items` items.
     pub(super) fn new(
         gpu: &dyn Gpu,
         shape: DecoderShape,
         max_items: usize,
-        num_windows: usize,
+        [group, num_windows]: [usize; 2],
     ) -> Result<Self, ModelError> {
         let mut end = 0;
         let mut place = |len: usize| {
@@ -107,6 +117,8 @@ impl StepInputs {
             num_hidden: 0,
             num_tables: 0,
             launches: Vec::new(),
+            group,
+            tiles: 0..0,
         })
     }
 
@@ -151,18 +163,32 @@ impl StepInputs {
         for (nth, window) in windows.iter().enumerate() {
             self.list_attention(batch, nth, *window);
         }
+        self.list_prefill(batch);
         let has_moved = self.upload(gpu)?;
-        let is_uniform = self.launches.iter().all(|lists| lists.len() == 1);
+        let is_uniform =
+            self.tiles.is_empty() && self.launches.iter().all(|lists| lists.len() == 1);
         Ok(Set { has_moved, is_uniform })
     }
 
-    /// Items of all rows, in launches that have room for their parts. The first has its fixed
+    /// Tiles of the sequences with many rows.
+    fn list_prefill(&mut self, batch: &ForwardBatch) {
+        let start = self.words.len();
+        for sequence in batch.sequences.iter().filter(|sequence| is_prefill(sequence)) {
+            let rows = sequence.rows.start as usize..sequence.rows.end as usize;
+            list_tiles(rows, self.group, &mut self.words);
+        }
+        self.tiles = start..self.words.len();
+    }
+
+    /// Items of the other rows, in launches that have room for their parts. The first has its fixed
     /// place.
     fn list_attention(&mut self, batch: &ForwardBatch, nth: usize, window: Option<usize>) {
         let (mut lists, mut items, mut of_row) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, position) in batch.positions.iter().enumerate() {
+        let sequences = batch.sequences.iter().filter(|sequence| !is_prefill(sequence));
+        for row in sequences.flat_map(|sequence| sequence.rows.clone()) {
+            let row = row as usize;
             of_row.clear();
-            list_items(row, *position as usize, window, &mut of_row);
+            list_items(row, batch.positions[row] as usize, window, &mut of_row);
             if items.len() + of_row.len() > self.max_items * ITEM_WORDS {
                 lists.push(self.put_items(lists.is_empty().then_some(nth), &items));
                 items.clear();
@@ -252,9 +278,17 @@ impl StepInputs {
         }
     }
 
-    /// The launches of attention with this kind of window.
+    /// The rows that go to attention together.
+    pub(super) fn prefill(&self) -> Option<PrefillTiles<'_>> {
+        let view = self.view(self.tiles.start, self.tiles.len());
+        // SAFETY: listed from this batch's sequences, whose rows are at positions one after the
+        // other, as was checked.
+        (!self.tiles.is_empty()).then(|| unsafe { PrefillTiles::new(view) })
+    }
+
+    /// The launches of attention of the other rows with this kind of window.
     pub(super) fn attention(&self, window: usize) -> impl Iterator<Item = AttentionItems<'_>> {
-        self.launches[window].iter().map(|list| {
+        self.launches[window].iter().filter(|list| !list.items.is_empty()).map(|list| {
             let items = self.view(list.items.start, list.items.len());
             let count = self.view(list.count, 1);
             // SAFETY: listed from this batch's positions, each row once. A recorded launch reads
@@ -262,4 +296,8 @@ impl StepInputs {
             unsafe { AttentionItems::new(items, count) }
         })
     }
+}
+
+fn is_prefill(sequence: &BatchSequence) -> bool {
+    sequence.rows.len() >= PREFILL_ROWS
 }

@@ -1,13 +1,15 @@
 //! The executor for one NVIDIA GPU: packed weights, keys and values as bf16, products on tensor
 //! cores.
 //!
-//! Every row of a step is treated alike, whether its sequence decodes or is prefilled: products
-//! take up to 32 rows at a time, attention each row for itself. So prompts cost more than they need
-//! to; decoding is what this is built for. A small step is filled up to one of a few numbers of
+//! Products take up to 32 rows at a time, whether their sequences decode or are prefilled: prompts
+//! cost more than they need to, and decoding is what this is built for. Attention takes each row
+//! for itself, but the rows of a prompt together. A small step is filled up to one of a few numbers of
 //! rows and queued whole, from a recording of its launches (a CUDA graph): all that differs from
 //! step to step is in [`StepInputs`].
 //!
-//! Promises: the same bits for a row whatever else is in the batch. Memory is taken when it is
+//! Promises: the same bits for a row whatever other sequences are in the batch; those of a row that
+//! is computed with fifteen others of its sequence, or more, differ by rounding from those of one
+//! that is computed with fewer. Memory is taken when it is
 //! made, but for block tables longer than any before; a step that fails leaves nothing half done
 //! that the next could see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
     AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, GpuError, Input, Next,
-    Normed, Output, Product, ProjectHeads, Recording, View,
+    Normed, Output, Prefill, Product, ProjectHeads, Recording, View,
 };
 use kernels::reference::RopePairs;
 
@@ -206,7 +208,7 @@ impl CudaExecutor {
                 .collect::<Result<_, ModelError>>()?,
             keys,
             values,
-            inputs: StepInputs::new(gpu_ref, shape, max_items, windows.len())?,
+            inputs: StepInputs::new(gpu_ref, shape, max_items, [heads / kv_heads, windows.len()])?,
             scratch: AttentionScratch::new(gpu_ref, [rows, max_items], [kv_heads, head_dim])?,
             state: State {
                 hidden: floats(hidden)?,
@@ -335,6 +337,24 @@ impl CudaExecutor {
     fn launch_attention(&mut self, index: usize) -> Result<(), ModelError> {
         let config = &self.config;
         let window = self.window_of[index];
+        if let Some(tiles) = self.inputs.prefill() {
+            Prefill {
+                queries: self.queries.view(),
+                keys: self.keys[index].view(),
+                values: self.values[index].view(),
+                rows: self.inputs.rows(),
+                tiles,
+                heads: config.num_heads,
+                kv_heads: config.num_kv_heads,
+                head_dim: config.head_dim,
+                window: self.windows[window],
+                scale: config.attention_scale,
+                softcap: config.attention_softcap,
+                out: self.attended.view_mut(),
+                out_stride: self.weights.layers[index].o.input_stride(),
+            }
+            .run(&*self.gpu)?;
+        }
         for items in self.inputs.attention(window) {
             Attention {
                 queries: self.queries.view(),
