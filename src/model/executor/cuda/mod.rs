@@ -3,8 +3,8 @@
 //!
 //! Products take up to 32 rows at a time, whether their sequences decode or are prefilled: prompts
 //! cost more than they need to, and decoding is what this is built for. Attention takes each row
-//! for itself, but the rows of a prompt together. A small step is filled up to one of a few numbers of
-//! rows and queued whole, from a recording of its launches (a CUDA graph): all that differs from
+//! for itself, but the rows of a prompt together. A small step is filled up to one of a few numbers
+//! of rows and queued whole, from a recording of its launches (a CUDA graph): all that differs from
 //! step to step is in [`StepInputs`].
 //!
 //! Promises: the same bits for a row whatever other sequences are in the batch; those of a row that
