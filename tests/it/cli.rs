@@ -165,10 +165,12 @@ fn refusals_are_one_line_that_says_what_would_be_right() {
 #[test]
 fn a_command_whose_output_nobody_reads_ends_without_a_word() {
     let shell = Shell::new();
+    // Closed before the command begins, however fast it is.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
     let mut command = support::binary(shell.data.path());
-    command.arg("models").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the binary runs");
-    drop(child.stdout.take());
+    command.arg("models").stdout(writer).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary runs");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(141));
