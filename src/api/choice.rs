@@ -27,8 +27,8 @@ pub(super) struct Choice {
     /// Whether a tool call was released.
     has_called: bool,
     finish: Option<Finish>,
-    /// Prompt tokens that the engine had already; known once it ended.
-    pub(super) cached_tokens: usize,
+    /// Prompt tokens that the engine had already, once it ended.
+    cached_tokens: usize,
 }
 
 /// What ends all choices at once.
@@ -38,6 +38,8 @@ pub(super) enum Fault {
     Stopped,
     /// The engine failed.
     Failed,
+    /// What the answer has to keep to gave no next token.
+    Unconstrainable,
 }
 
 impl Choice {
@@ -76,6 +78,7 @@ impl Choice {
             Event::Finished(FinishReason::Stop) => Finish::EndOfTurn,
             Event::Finished(FinishReason::Length) => Finish::Length,
             Event::Finished(FinishReason::Aborted) => return Err(Fault::Stopped),
+            Event::Finished(FinishReason::ConstraintFailed) => return Err(Fault::Unconstrainable),
             Event::Finished(FinishReason::Failed) | Event::Vector(_) => return Err(Fault::Failed),
         };
         if finish != Finish::StopString {
@@ -116,6 +119,11 @@ impl Choice {
             Some(Finish::EndOfTurn) if self.has_called => Finish::ToolCalls,
             finish => finish.unwrap_or(cut),
         }
+    }
+
+    /// Prompt tokens that the engine had already.
+    pub(super) fn cached_tokens(&self) -> usize {
+        self.sequence.as_ref().map_or(self.cached_tokens, SequenceStream::cached_tokens)
     }
 
     /// The stop string that was found, whether or not the text before it could be paid for.

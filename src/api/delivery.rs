@@ -23,7 +23,21 @@ pub(super) enum Delivery {
     /// The answer is complete and its meter closed.
     Ended(Box<Summary>),
     /// There is no answer, or no more of it.
-    Failed(ApiError),
+    Failed(Failure),
+}
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: ApiError,
+    /// Of an answer of which a part was sent: what that part counts and costs.
+    pub(super) usage: Option<Usage>,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self { error, usage: None }
+    }
 }
 
 /// A generation that runs.
@@ -288,7 +302,7 @@ impl Deliveries {
     pub(super) async fn admitted(&mut self) -> Result<Admitted, ApiError> {
         match self.0.recv().await {
             Some(Delivery::Admitted(admitted)) => Ok(admitted),
-            Some(Delivery::Failed(error)) => Err(error),
+            Some(Delivery::Failed(failure)) => Err(failure.error),
             Some(Delivery::Released(_) | Delivery::Ended(_)) | None => Err(ApiError::Internal),
         }
     }
@@ -310,7 +324,7 @@ impl Deliveries {
                     }
                 }
                 Some(Delivery::Ended(summary)) => return Ok(Answer { choices, summary: *summary }),
-                Some(Delivery::Failed(error)) => return Err(error),
+                Some(Delivery::Failed(failure)) => return Err(failure.error),
                 Some(Delivery::Admitted(_)) | None => return Err(ApiError::Internal),
             }
         }

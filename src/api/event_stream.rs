@@ -16,7 +16,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::delivery::{Deliveries, Delivery, Release, Summary};
+use super::delivery::{Deliveries, Delivery, Failure, Release, Summary};
 use super::error::ApiError;
 
 /// How a route writes a stream's events. Whatever is appended to `frames` goes out together.
@@ -42,7 +42,7 @@ pub(super) trait Frames: Send + Unpin + 'static {
     fn end(&mut self, summary: &Summary, frames: &mut String);
 
     /// The end without the rest of an answer.
-    fn fail(&mut self, error: &ApiError, frames: &mut String);
+    fn fail(&mut self, failure: &Failure, frames: &mut String);
 
     /// What breaks a silence: a comment, unless the route has an event for it.
     fn keep_alive(&mut self, frames: &mut String) {
@@ -170,10 +170,10 @@ impl<F: Frames> EventStream<F> {
     fn write(&mut self, delivery: Option<Delivery>, frames: &mut String) {
         match delivery {
             Some(Delivery::Released(releases)) => return self.frames.release(releases, frames),
-            Some(Delivery::Failed(error)) => self.frames.fail(&error, frames),
+            Some(Delivery::Failed(failure)) => self.frames.fail(&failure, frames),
             // The generation's task broke; it can not say so itself.
             Some(Delivery::Admitted(_) | Delivery::Ended(_)) | None => {
-                self.frames.fail(&ApiError::Internal, frames)
+                self.frames.fail(&ApiError::Internal.into(), frames)
             }
         }
         self.has_ended = true;
@@ -193,7 +193,7 @@ mod tests {
     impl Frames for Silent {
         fn release(&mut self, _: Vec<Release>, _: &mut String) {}
         fn end(&mut self, _: &Summary, _: &mut String) {}
-        fn fail(&mut self, _: &ApiError, _: &mut String) {}
+        fn fail(&mut self, _: &Failure, _: &mut String) {}
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ pub(super) async fn deliver(
 ) {
     let deliveries = match stored(state, &request, meter).await {
         Ok(deliveries) => deliveries,
-        Err(error) => vec![Delivery::Failed(error)],
+        Err(error) => vec![Delivery::Failed(error.into())],
     };
     // The caller's next request finds the place of this one free.
     drop(request);

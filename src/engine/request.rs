@@ -199,6 +199,8 @@ pub enum FinishReason {
     Length,
     /// The engine was stopped.
     Aborted,
-    /// The model failed on this sequence's batch, or its constraint did; the engine's log says why.
+    /// The model failed on this sequence's batch; the engine's log says why.
     Failed,
+    /// Its constraint could not say what may come next; the engine's log says why.
+    ConstraintFailed,
 }

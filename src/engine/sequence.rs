@@ -287,7 +287,7 @@ impl Sequence {
 
     fn fail_by(&mut self, error: &ConstraintError) {
         tracing::error!(sequence = self.id, %error, "the constraint failed");
-        self.ending = Some(FinishReason::Failed);
+        self.ending = Some(FinishReason::ConstraintFailed);
     }
 }
 

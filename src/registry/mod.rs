@@ -298,9 +298,20 @@ impl Registry {
         }
     }
 
-    /// Puts unused models out, least recently used first, until `needed` more bytes fit.
+    /// Puts unused models out until `needed` more bytes fit. Blocks until their memory is free.
     fn make_room(&self, id: &str, needed: u64) -> Result<(), RegistryError> {
+        for model in self.put_out(id, needed)? {
+            tracing::info!(model = %model.entry.id, "put out to make room");
+            model.engine.stop();
+            model.engine.join();
+        }
+        Ok(())
+    }
+
+    /// Takes unused models from the map, least recently used first, until `needed` more bytes fit.
+    fn put_out(&self, id: &str, needed: u64) -> Result<Vec<Arc<LoadedModel>>, RegistryError> {
         let mut loaded = self.lock();
+        let mut put_out = Vec::new();
         // Decided first: a model that cannot fit must not cost the others their places.
         let is_used = |slot: &&Slot| Arc::strong_count(&slot.model) > 1;
         let in_use: u64 = loaded.values().filter(is_used).map(|slot| slot.model.memory).sum();
@@ -311,7 +322,7 @@ impl Registry {
         loop {
             let used: u64 = loaded.values().map(|slot| slot.model.memory).sum();
             if used.saturating_add(needed) <= self.budget {
-                return Ok(());
+                return Ok(put_out);
             }
             // Only this map holds it, and nobody gets it from the map while we have the lock.
             let unused = |slot: &&Slot| Arc::strong_count(&slot.model) == 1;
@@ -320,8 +331,7 @@ impl Registry {
                 let id = id.to_owned();
                 return Err(RegistryError::OutOfMemory { id, needed, budget: self.budget });
             };
-            tracing::info!(model = %oldest, "put out to make room");
-            loaded.remove(&oldest);
+            put_out.extend(loaded.remove(&oldest).map(|slot| slot.model));
         }
     }
 

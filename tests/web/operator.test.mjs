@@ -175,17 +175,23 @@ test("vouchers are shown once, are redeemable, and the rest can be voided", asyn
 });
 
 test("models are loaded and unloaded, and the engine is seen at work", async () => {
+  const busy = await server.newAccount("busy", 100_000);
   const page = await operator("#/");
   const row = page.getByRole("row").filter({ hasText: MODEL });
   await row.getByText("loaded", { exact: true }).waitFor();
   const messages = [{ role: "user", content: "Tell me a very long story." }];
-  const body = { model: MODEL, messages, max_tokens: 900, ignore_eos: true };
-  const answered = server.call(key, "/v1/chat/completions", { method: "POST", body });
+  // Goes on for as long as this test may take, unless it is broken off.
+  const body = { model: MODEL, messages, n: 16, max_tokens: 4_000, ignore_eos: true };
+  const caller = new AbortController();
+  const { signal } = caller;
+  const asked = server.call(busy, "/v1/chat/completions", { method: "POST", body, signal });
+  const brokenOff = assert.rejects(asked, { name: "AbortError" });
   await page.waitForFunction(() => Number(document.querySelector("[data-rate]")?.dataset.rate) > 1);
   // What is in use stays.
   await row.getByRole("button", { name: /Unload/ }).click();
   await page.getByRole("alert").waitFor();
-  await answered;
+  caller.abort();
+  await brokenOff;
   await row.getByRole("button", { name: /Unload/ }).click();
   await row.getByText("on disk").waitFor();
   await row.getByRole("button", { name: /Load/ }).click();

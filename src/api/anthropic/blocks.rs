@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::conversation::Prompt;
+use super::super::conversation::{Prompt, add_system, append_line};
 use super::super::error::ApiError;
 use super::super::fields::{Fields, wrong};
 use super::tools::tools_of;
@@ -110,7 +110,7 @@ impl Conversation {
 
     fn system(&mut self, texts: &[&str]) {
         if !texts.is_empty() {
-            self.messages.push(ChatMessage::new("system", texts.join("\n")));
+            add_system(&mut self.messages, &texts.join("\n"));
         }
     }
 
@@ -255,11 +255,4 @@ fn texts_of<'a>(fields: &Fields<'a>, name: &str) -> Result<Vec<&'a str>, ApiErro
 fn unreadable(kind: &str, block: &Fields<'_>) -> ApiError {
     let message = format!("blocks of type '{kind}' are not supported here: send them as text");
     block.refuse("type", message)
-}
-
-fn append_line(text: &mut String, line: &str) {
-    if !text.is_empty() && !line.is_empty() {
-        text.push('\n');
-    }
-    text.push_str(line);
 }

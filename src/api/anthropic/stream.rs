@@ -6,8 +6,7 @@
 
 use serde::Serialize;
 
-use super::super::delivery::{Release, Summary};
-use super::super::error::ApiError;
+use super::super::delivery::{Failure, Release, Summary};
 use super::super::event_stream::{Frames, event_frame};
 use super::answer::{Block, Ending, Message, WireUsage};
 use super::errors;
@@ -87,8 +86,8 @@ impl Frames for Events {
         Event::MessageStop.write(frames);
     }
 
-    fn fail(&mut self, error: &ApiError, frames: &mut String) {
-        event_frame(frames, "error", &errors::body(error));
+    fn fail(&mut self, failure: &Failure, frames: &mut String) {
+        event_frame(frames, "error", &errors::body(&failure.error));
     }
 
     fn keep_alive(&mut self, frames: &mut String) {

@@ -7,6 +7,8 @@
 mod answer_grammar;
 mod request;
 mod tools;
+mod turns;
 
 pub(super) use request::{ChatRequest, Prompt, encode, render, start};
 pub(super) use tools::{Tool, ToolChoice, ToolUse, call_id};
+pub(super) use turns::{add_system, append_line};

@@ -242,6 +242,12 @@ pub enum ApiError {
     /// The answer to this idempotency key is no longer stored.
     #[error("the answer to this Idempotency-Key is no longer stored; take a new key")]
     IdempotencyExpired,
+    /// What the answer has to keep to (a schema, tools, a regex ..) stopped working on the way.
+    #[error(
+        "what this answer has to keep to gave no next token: it takes too much work to follow, or \
+         leads where no token of the model's goes; make it simpler"
+    )]
+    GrammarFailed,
     /// The model failed while answering.
     #[error("the model failed on this request; the server's log says why")]
     EngineFailed,
@@ -423,6 +429,7 @@ impl ApiError {
                 Shape::invalid(Status::CONFLICT).code("idempotency_running").retry_after(1)
             }
             Self::IdempotencyExpired => Shape::invalid(Status::GONE).code("idempotency_expired"),
+            Self::GrammarFailed => Shape::invalid(Status::BAD_REQUEST).code("grammar_failed"),
             Self::EngineFailed => Shape::failed(),
             Self::Internal => Shape::failed(),
             Self::QueueFull { .. } => Shape::unavailable("queue_full", 2),

@@ -85,6 +85,7 @@ fn every_error_has_openais_shape() {
     check(NotJson, 415, invalid, None, None);
     check(Conflict("taken".to_owned()), 422, invalid, None, None);
     check(IdempotencyMismatch, 422, invalid, Some("idempotency_mismatch"), None);
+    check(GrammarFailed, 400, invalid, Some("grammar_failed"), None);
     check(EngineFailed, 500, "server_error", None, None);
     check(Internal, 500, "server_error", None, None);
     check(QueueFull { max_waiting: 1 }, 503, "server_error", Some("queue_full"), None);

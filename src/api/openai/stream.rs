@@ -3,8 +3,7 @@
 //! a failure is an `error` frame without `[DONE]`.
 //! Never knows: what is charged. What arrives here is paid for.
 
-use super::super::delivery::{Release, Summary};
-use super::super::error::ApiError;
+use super::super::delivery::{Failure, Release, Summary};
 use super::super::event_stream::{Frames, data_frame};
 use super::request::StreamOptions;
 use super::respond::Wire;
@@ -49,8 +48,8 @@ impl<W: Wire> Frames for Chunks<W> {
         frames.push_str("data: [DONE]\n\n");
     }
 
-    fn fail(&mut self, error: &ApiError, frames: &mut String) {
-        data_frame(frames, &error.body());
+    fn fail(&mut self, failure: &Failure, frames: &mut String) {
+        data_frame(frames, &failure.error.body());
     }
 }
 

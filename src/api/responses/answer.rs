@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
-use super::super::delivery::{Finish, Summary, Usage};
+use super::super::delivery::{Failure, Finish, Summary, Usage};
 use super::super::error::ApiError;
 use super::super::generation::Started;
 use super::output::{Output, OutputItem, is_whole};
@@ -137,9 +137,14 @@ impl Draft {
     }
 
     /// When there will be no more of it.
-    pub(super) fn failed(&self, error: &ApiError) -> WireResponse<'_> {
-        let error = WireError { code: "server_error", message: error.to_string() };
-        WireResponse { error: Some(error), ..self.shown("failed") }
+    pub(super) fn failed(&self, failure: &Failure) -> WireResponse<'_> {
+        let code = match failure.error {
+            ApiError::GrammarFailed => "invalid_prompt",
+            _ => "server_error",
+        };
+        let error = WireError { code, message: failure.error.to_string() };
+        let usage = failure.usage.as_ref().map(WireUsage::from);
+        WireResponse { error: Some(error), usage, ..self.shown("failed") }
     }
 
     fn shown(&self, status: &'static str) -> WireResponse<'_> {

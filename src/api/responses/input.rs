@@ -207,9 +207,9 @@ fn reasoning_of(fields: &Fields<'_>) -> Result<Item, ApiError> {
 
 fn id_of<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, ApiError> {
     match fields.string("id")? {
-        Some(id) if !(1..=MAX_ID).contains(&id.len()) => {
-            let (path, length) = (fields.path("id"), id.len());
-            let message = format!("'{path}' has {length} bytes and takes 1 to {MAX_ID}");
+        Some(id) if !(1..=MAX_ID).contains(&id.chars().count()) => {
+            let (path, length) = (fields.path("id"), id.chars().count());
+            let message = format!("'{path}' has {length} characters and takes 1 to {MAX_ID}");
             Err(fields.refuse("id", message))
         }
         id => Ok(id),

@@ -39,7 +39,7 @@ pub(super) enum Part {
 pub(super) enum Status {
     InProgress,
     Completed,
-    /// Cut by a bound, or the end of the credits.
+    /// Cut by a bound, the end of the credits, or a failure.
     Incomplete,
 }
 
@@ -129,6 +129,11 @@ impl Output {
         }
         let status = if is_whole(finish) { Status::Completed } else { Status::Incomplete };
         self.close(status, tell);
+    }
+
+    /// Ends what is open where it stands: there is no more of it.
+    pub(super) fn cut(&mut self, tell: Tell<'_>) {
+        self.close(Status::Incomplete, tell);
     }
 
     /// Whether `part` is more of the item that is open.

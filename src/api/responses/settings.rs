@@ -215,9 +215,9 @@ fn shown_text(fields: &Fields<'_>) -> Result<Value, ApiError> {
 
 fn name(fields: &Fields<'_>, name: &str) -> Result<Option<String>, ApiError> {
     match fields.string(name)? {
-        Some(text) if text.len() > MAX_NAME => {
-            let length = text.len();
-            let message = format!("'{name}' has {length} bytes and may have {MAX_NAME}");
+        Some(text) if text.chars().count() > MAX_NAME => {
+            let length = text.chars().count();
+            let message = format!("'{name}' has {length} characters and may have {MAX_NAME}");
             Err(fields.refuse(name, message))
         }
         text => Ok(text.map(str::to_owned)),

@@ -3,13 +3,16 @@
 //! another account's response is as unknown as none.
 //! Never knows: how answers are made.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn, spawn_blocking};
+use tokio::time::timeout;
 
 use super::super::AppState;
 use super::super::auth::Caller;
@@ -23,6 +26,9 @@ use crate::responses::{ConversationError, NewResponse, Responses};
 /// Items of one answer, when nobody says, and at most.
 pub(in super::super) const USUAL_ITEMS: usize = 20;
 pub(in super::super) const MAX_ITEMS: usize = 100;
+
+/// How long a finished answer waits to be kept before it goes out without.
+const MAX_KEEPING: Duration = Duration::from_secs(5);
 
 /// A response that is to be kept when it has ended.
 #[derive(Debug)]
@@ -51,8 +57,14 @@ impl Keeping {
         Some(Self { store, id, account, previous, created_at, input })
     }
 
-    /// Begins to keep `body`, which tells of itself that it is kept. The task says whether it is.
+    /// Begins to keep `body`, which tells of itself that it is kept. The task says whether it is,
+    /// and waits no longer than an answer may: a store that is slow keeps it all the same, later.
     pub(super) fn begin(self, body: String) -> JoinHandle<bool> {
+        let kept = self.keep(body);
+        spawn(async { timeout(MAX_KEEPING, kept).await.is_ok_and(|kept| kept.unwrap_or(false)) })
+    }
+
+    fn keep(self, body: String) -> JoinHandle<bool> {
         spawn_blocking(move || {
             let new = NewResponse {
                 id: self.id,

@@ -1,7 +1,8 @@
 //! A response told as events.
 //! Promises: `response.created` and `response.in_progress`, then items one after the other, then
-//! the whole response, which is kept before that goes out; a failure is an `error` event and
-//! `response.failed`. Numbers rise by one.
+//! the whole response, which is kept before that goes out; a failure ends the item that is open,
+//! and is then an `error` event and `response.failed`, which says what was paid for. Numbers rise
+//! by one.
 //! Never knows: what is charged. What arrives here is paid for.
 
 use std::pin::Pin;
@@ -9,8 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::task::JoinHandle;
 
-use super::super::delivery::{Release, Summary};
-use super::super::error::ApiError;
+use super::super::delivery::{Failure, Release, Summary};
 use super::super::event_stream::Frames;
 use super::answer::{Draft, finish_of};
 use super::events::{Event, Numbers};
@@ -73,11 +73,12 @@ impl Frames for Events {
         self.numbers.write(&Event::response(response.event(), &response), frames);
     }
 
-    fn fail(&mut self, error: &ApiError, frames: &mut String) {
-        self.numbers.write_error(error, frames);
+    fn fail(&mut self, failure: &Failure, frames: &mut String) {
+        self.draft.output.cut(&mut |event| self.numbers.write(&event, frames));
+        self.numbers.write_error(&failure.error, frames);
         // What is not there at the end was not kept.
         self.draft.settings.store = false;
-        let response = self.draft.failed(error);
+        let response = self.draft.failed(failure);
         self.numbers.write(&Event::response(response.event(), &response), frames);
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::super::conversation::{add_system, append_line};
 use super::input::{Item, Says};
 use crate::text::ChatMessage;
 
@@ -32,7 +33,7 @@ struct Turns {
 impl Turns {
     fn take(&mut self, says: &Says) {
         match says {
-            Says::System(text) => self.system(text),
+            Says::System(text) => add_system(&mut self.messages, text),
             Says::User(text) => self.messages.push(ChatMessage::new("user", text)),
             Says::Assistant(text) => {
                 let turn = self.assistants_turn(|turn| turn.content.is_none());
@@ -70,17 +71,6 @@ impl Turns {
         }
     }
 
-    /// Few templates take a second system message: it goes on with the first one, at the start.
-    fn system(&mut self, text: &str) {
-        match self.messages.as_mut_slice() {
-            [ChatMessage { role, content: Some(content), .. }] if role == "system" => {
-                content.push('\n');
-                append_line(content, text);
-            }
-            _ => self.messages.push(ChatMessage::new("system", text)),
-        }
-    }
-
     /// The assistant's turn that is last, if it takes more; else a new one without anything.
     fn assistants_turn(&mut self, takes: impl Fn(&ChatMessage) -> bool) -> &mut ChatMessage {
         let goes_on = |last: &ChatMessage| last.role == "assistant" && takes(last);
@@ -90,11 +80,4 @@ impl Turns {
         }
         self.messages.last_mut().expect("there is one now")
     }
-}
-
-fn append_line(text: &mut String, line: &str) {
-    if !text.is_empty() && !line.is_empty() {
-        text.push('\n');
-    }
-    text.push_str(line);
 }

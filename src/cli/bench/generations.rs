@@ -1,4 +1,4 @@
-//! Requests through engine, text stream and ledger, as `api/generation.rs` runs them: a task and a
+//! Requests through engine, text stream and ledger, as `api/generation` runs them: a task and a
 //! reader for each; room, then charge, then delivery. No HTTP.
 
 use std::sync::Arc;

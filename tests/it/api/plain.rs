@@ -6,6 +6,19 @@ use super::{CHAT, COMPLETIONS, OPTIONAL, chat, completion, with};
 use crate::support::scripted::HIDDEN;
 use crate::support::server::{PREMIUM, STANDARD, Server, Setup};
 
+/// Each letter can be read in more ways than the one before, until they are too many to follow.
+#[tokio::test]
+async fn a_grammar_that_becomes_too_much_is_the_callers_error_and_costs_nothing() {
+    let server = Server::start(Setup::saying(&["x"; 300]));
+    let grammar = "start: e\ne: \"x\" | e e | e e e | e e e e | e e e e e";
+    let format = json!({ "structured_outputs": { "grammar": grammar }, "max_tokens": 300 });
+    let answer = server.post(CHAT, &chat(format)).await;
+    let error = &answer.json()["error"];
+    assert_eq!((answer.status.as_u16(), &error["code"]), (400, &json!("grammar_failed")));
+    assert_eq!(server.balance(), 5_000);
+    server.verify_books();
+}
+
 #[tokio::test]
 async fn a_chat_completion_has_every_key_that_clients_require() {
     let server = Server::start(Setup::saying(&["Hel", "lo", " there"]));

@@ -96,7 +96,7 @@ fn run(ask: &SequenceRequest) -> (Vec<u32>, FinishReason) {
         core.check();
     }
     let (tokens, ending) = read_all(&mut stream);
-    if ending != FinishReason::Failed {
+    if ending != FinishReason::ConstraintFailed {
         assert_eq!((tokens.clone(), ending), expected(ask), "{ask:?}");
     }
     (tokens.iter().map(|token| token.id).collect(), ending)
@@ -151,7 +151,7 @@ fn it_ends_where_it_may_and_where_it_must() {
     let waiting = SamplingParams { min_tokens: 6, ..likes_stop() };
     let rules = |min, max| Rules { min, max, ..Rules::any() };
     let late = |min, max| Rules { tells_end: false, ..rules(min, max) };
-    use FinishReason::{Failed, Length, Stop};
+    use FinishReason::{ConstraintFailed, Length, Stop};
     for (what, rules, sampling, stop_ids, max_tokens, expected) in [
         ("a stop id where it may end", rules(3, 99), likes_stop(), &[9][..], 20, (3, Stop)),
         ("never a stop id before", rules(99, 99), likes_stop(), &[9], 20, (20, Length)),
@@ -167,8 +167,8 @@ fn it_ends_where_it_may_and_where_it_must() {
         ("cut at the last token", late(6, 6), plain(), &[9], 5, (5, Length)),
         ("nothing to say", late(0, 0), plain(), &[9], 5, (0, Stop)),
         ("only a stop id of the caller's", Rules::among(&[7]), plain(), &[7], 5, (0, Stop)),
-        ("nothing allowed", Rules::among(&[]), plain(), &[9], 5, (0, Failed)),
-        ("broken", Rules { breaks_at: 4, ..Rules::any() }, plain(), &[], 9, (4, Failed)),
+        ("nothing allowed", Rules::among(&[]), plain(), &[9], 5, (0, ConstraintFailed)),
+        ("broken", Rules { breaks_at: 4, ..Rules::any() }, plain(), &[], 9, (4, ConstraintFailed)),
     ] {
         let ask = SequenceRequest {
             sampling,
@@ -196,7 +196,7 @@ fn a_broken_one_ends_its_own_sequence_only() {
     }
     let [first, second, third] = streams.each_mut().map(read_all);
     assert_eq!(first, expected(&asks[0]));
-    assert_eq!((second.0.len(), second.1), (3, FinishReason::Failed));
+    assert_eq!((second.0.len(), second.1), (3, FinishReason::ConstraintFailed));
     assert_eq!(third, expected(&asks[2]));
 }
 

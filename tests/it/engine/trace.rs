@@ -109,6 +109,7 @@ fn show(action: &Action, names: &[String]) -> String {
                 FinishReason::Length => "length",
                 FinishReason::Aborted => "aborted",
                 FinishReason::Failed => "failed",
+                FinishReason::ConstraintFailed => "constraint_failed",
             };
             format!("finish {} {reason}", name(id))
         }

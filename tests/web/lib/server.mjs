@@ -94,10 +94,11 @@ export class Server {
     return SECRET.exec(await this.operate("key", "create", name, "--scopes", scopes))[0];
   }
 
-  /** A call of the API, with a key. */
-  async call(key, path, { method = "GET", body } = {}) {
+  /** A call of the API, with a key. `signal` ends it early. */
+  async call(key, path, { method = "GET", body, signal } = {}) {
     const response = await fetch(this.origin + path, {
       method,
+      signal,
       headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
       body: body && JSON.stringify(body),
     });

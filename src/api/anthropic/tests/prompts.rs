@@ -67,6 +67,10 @@ fn texts_and_systems() {
     ] {
         check(json!({ "system": system, "messages": messages }), expected);
     }
+    // Templates take one system message.
+    let more = json!([{ "role": "system", "content": "be brief" }, messages[0]]);
+    let expected = json!([["system", "be kind\n\nbe brief"], ["user", "Hi"]]);
+    check(json!({ "system": "be kind", "messages": more }), expected);
 }
 
 #[test]

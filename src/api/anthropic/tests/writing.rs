@@ -136,7 +136,7 @@ fn silence_and_failure_are_events() {
     events().keep_alive(&mut frames);
     assert_eq!(frames, "event: ping\ndata: {\"type\":\"ping\"}\n\n");
     frames.clear();
-    events().fail(&ApiError::ShuttingDown, &mut frames);
+    events().fail(&ApiError::ShuttingDown.into(), &mut frames);
     let error = &read(&frames)[0]["error"];
     assert_eq!(error["type"], "overloaded_error");
     assert_eq!(error["message"], ApiError::ShuttingDown.to_string());

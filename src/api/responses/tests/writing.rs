@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use serde_json::{Map, Value, json};
 
 use super::super::super::conversation::ToolUse;
-use super::super::super::delivery::{Finish, Receipt, Release, ReleasedToken, Summary};
+use super::super::super::delivery::{Failure, Finish, Receipt, Release, ReleasedToken, Summary};
 use super::super::super::error::ApiError;
 use super::super::super::event_stream::Frames;
 use super::super::super::fields::Fields;
@@ -260,16 +260,22 @@ fn a_failure_is_a_flat_error_and_then_a_failed_response() {
     let (mut events, mut frames) = (Events::new(draft(), None), String::new());
     events.begin(&mut frames);
     events.release(releases(vec![vec![content("A")]]), &mut frames);
-    events.fail(&ApiError::EngineFailed, &mut frames);
+    let usage = Some(summary(Finish::Length).usage);
+    events.fail(&Failure { error: ApiError::EngineFailed, usage }, &mut frames);
     let events = read(&frames);
-    let [.., error, failed] = events.as_slice() else { panic!("{events:?}") };
+    let [.., done, error, failed] = events.as_slice() else { panic!("{events:?}") };
     let message = ApiError::EngineFailed.to_string();
     assert_eq!(*error, json!({ "type": "error", "code": null, "message": message, "param": null }));
     assert_eq!(failed["type"], "response.failed");
     let response = &failed["response"];
-    assert_eq!((&response["status"], &response["usage"]), (&json!("failed"), &Value::Null));
+    assert_eq!(
+        (&response["status"], &response["usage"]["credits"]),
+        (&json!("failed"), &json!(14))
+    );
     assert_eq!(response["error"], json!({ "code": "server_error", "message": message }));
-    assert_eq!(response["output"][0]["content"][0]["text"], "A");
+    let item = &response["output"][0];
+    assert_eq!((&item["status"], &item["content"][0]["text"]), (&json!("incomplete"), &json!("A")));
+    assert_eq!((&done["type"], &done["item"]), (&json!("response.output_item.done"), item));
 }
 
 #[test]

@@ -138,6 +138,25 @@ async fn a_failure_is_an_error_event_and_a_failed_response() {
     assert_eq!(keys, ["type", "code", "message", "param", "sequence_number"]);
     assert_eq!(failed["type"], "response.failed");
     assert_eq!(failed["response"]["error"]["code"], "server_error");
-    assert_eq!(text(&failed["response"]), "ab");
-    assert_eq!(server.get(&path(&failed["response"])).await.status, 404);
+    let response = &failed["response"];
+    assert_eq!(text(response), "ab");
+    assert_eq!(response["output"][0]["status"], "incomplete");
+    let ended = events.iter().find(|event| event["type"] == "response.output_item.done").unwrap();
+    assert_eq!(ended["item"], response["output"][0]);
+    // What was sent stays paid for, and the caller is told what it cost.
+    let usage = &response["usage"];
+    assert_eq!((&usage["output_tokens"], &usage["credits"]), (&json!(2), &json!(2)));
+    assert_eq!(usage["balance"], server.balance());
+    assert_eq!(server.get(&path(response)).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_failure_before_the_first_token_costs_nothing() {
+    let server = Server::start(Setup::saying(&["a", "b", "c"]));
+    server.fail_at(0);
+    let events = events(&server, json!({})).await;
+    let failed = &events.last().unwrap()["response"];
+    assert_eq!((&failed["output"], &failed["usage"]), (&json!([]), &Value::Null));
+    assert_eq!(server.balance(), 5_000);
+    server.verify_books();
 }
