@@ -143,11 +143,11 @@ impl Gpu for CandleGpu {
         outcome?;
         let graph = graph?.ok_or_else(|| GpuError::Failed("an empty recording".to_owned()))?;
         graph.upload().map_err(failed)?;
-        Ok(Recording { launches: Box::new(Graph(Mutex::new(Handle(graph)))) })
+        Ok(Recording::new(Graph(Mutex::new(Handle(graph)))))
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
-        let graph = recording.launches.downcast_ref::<Graph>();
+        let graph = recording.launches::<Graph>();
         let graph =
             graph.ok_or_else(|| GpuError::Failed("another device's recording".to_owned()))?;
         let graph = graph.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -275,11 +275,11 @@ impl Gpu for Emulator {
         *self.lock_noted() = Some(Vec::new());
         let outcome = launches();
         let noted = self.lock_noted().take().unwrap_or_default();
-        outcome.map(|()| Recording { launches: Box::new(noted) })
+        outcome.map(|()| Recording::new(noted))
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
-        let launches = recording.launches.downcast_ref::<Vec<Launch>>();
+        let launches = recording.launches::<Vec<Launch>>();
         for Launch { kernel, grid, threads, parameters } in launches.expect("our recording") {
             // SAFETY: the caller vouches for them again.
             unsafe { self.launch(kernel, *grid, *threads, parameters)? };

@@ -95,8 +95,19 @@ pub trait Gpu: Send + Sync + fmt::Debug {
 
 /// Launches with the parameters that they were given, to be queued again and again.
 pub struct Recording {
-    /// As the device keeps them.
-    pub(super) launches: Box<dyn Any + Send + Sync>,
+    launches: Box<dyn Any + Send + Sync>,
+}
+
+impl Recording {
+    /// Of launches as a device keeps them, for [`Gpu::record`].
+    pub fn new(launches: impl Any + Send + Sync) -> Self {
+        Self { launches: Box::new(launches) }
+    }
+
+    /// The launches, if they are kept as a `T`: those of another kind of device are not.
+    pub fn launches<T: Any>(&self) -> Option<&T> {
+        self.launches.downcast_ref()
+    }
 }
 
 impl fmt::Debug for Recording {
