@@ -68,13 +68,19 @@ pub(super) async fn end(
             Ok(answer.into_response())
         }
         Shown::Cookie(value) => {
-            if !state.tickets.end(&value) {
-                state.ledger.end_session(&value).await?;
-            }
+            end_cookie(&state, &value).await?;
             Ok(Jar::of(&state, &headers).empty(answer))
         }
         Shown::Nothing | Shown::Socket => Err(ApiError::MissingKey),
     }
+}
+
+/// Ends what a browser's cookie stands for, if it stands for anything.
+pub(super) async fn end_cookie(state: &AppState, value: &str) -> Result<(), ApiError> {
+    if !state.tickets.end(value) {
+        state.ledger.end_session(value).await?;
+    }
+    Ok(())
 }
 
 /// `POST /api/v1/invitations/accept`

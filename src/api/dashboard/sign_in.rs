@@ -1,6 +1,7 @@
 //! `POST /api/v1/sessions/cookie`: a browser signs in, with a name and a password or with a key,
 //! and is given a cookie.
-//! Promises: the answer's body holds no secret; a page of another site signs nobody in.
+//! Promises: the answer's body holds no secret; a page of another site signs nobody in; whoever was
+//! signed in in that browser before is not any more.
 //! Never knows: what who signed in may do.
 
 use axum::Json;
@@ -14,7 +15,7 @@ use super::super::authenticate;
 use super::super::body::JsonBody;
 use super::super::error::ApiError;
 use super::super::sessions;
-use super::cookie::Jar;
+use super::cookie::{Jar, cookie_of};
 use super::same_origin::FromOwnPage;
 use super::tickets::Ticket;
 
@@ -47,6 +48,10 @@ pub(in super::super) async fn sign_in(
             (principal, session.secret, session.expires_ms)
         }
     };
+    // Its cookie is about to be replaced, and nobody could end it then.
+    if let Some(earlier) = cookie_of(&headers).filter(|earlier| !earlier.is_empty()) {
+        sessions::end_cookie(&state, &earlier).await?;
+    }
     let me = sessions::describe(&state, principal, true).await?;
     let answer = ([(header::CACHE_CONTROL, "no-store")], Json(me));
     Ok(Jar::of(&state, &headers).keep(&value, (expires_ms - now_ms) / 1000, answer))

@@ -55,6 +55,26 @@ async fn a_user_signs_in_by_name_and_out() {
     assert_eq!(call(&server, secret, "GET /me", None).await.status, 401);
 }
 
+/// A cookie that a browser no longer has could be ended by nobody.
+#[tokio::test]
+async fn signing_in_over_somebody_ends_what_was_there() {
+    let server = Server::start(Setup::saying(&["a"]));
+    let key = json!({ "key": server.key });
+    let ann = with_name(&server, "ann@example.com", Role::Owner).await;
+    let elsewhere = sign_in(&server, &[], key.clone()).await;
+    // A try that fails changes nothing.
+    let wrong = json!({ "key": "mk-wrong" });
+    assert_eq!(sign_in(&server, &[("cookie", &ann)], wrong).await.status, 401);
+    assert_eq!(me(&server, &ann).await.status, 200);
+    let with_key = kept(&sign_in(&server, &[("cookie", &ann)], key).await);
+    assert_eq!(me(&server, &ann).await.status, 401);
+    let body = json!({ "name": "ann@example.com", "password": PASSWORD });
+    let again = kept(&sign_in(&server, &[("cookie", &with_key)], body).await);
+    assert_eq!(me(&server, &with_key).await.status, 401);
+    assert_eq!(me(&server, &again).await.status, 200);
+    assert_eq!(me(&server, &kept(&elsewhere)).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_key_signs_in_and_the_browser_holds_nothing_of_it() {
     let server = Server::start(Setup::saying(&["a"]));
