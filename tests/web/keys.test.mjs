@@ -138,6 +138,14 @@ test("usage shows each request, and what it was", async () => {
     page.getByRole("link", { name: "Download CSV" }).last().click(),
   ]);
   assert.equal(await csv.failure(), null);
+  // A sign-in that has ended makes no file of an error: it is asked for again.
+  const files = [];
+  page.on("download", (file) => files.push(file.suggestedFilename()));
+  await page.context_.clearCookies();
+  await page.getByRole("link", { name: "Download CSV" }).last().click();
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+  assert.deepEqual(files, []);
+  forgive(page, 401);
   await closePage(page);
 });
 

@@ -3,9 +3,9 @@
 import { html } from "../lib/ui.js";
 import { api, withQuery } from "../lib/api.js";
 import { isOperator, me } from "../lib/session.js";
+import { CsvLink } from "../lib/download.js";
 import { useLoad } from "../lib/load.js";
 import { Button, Card, Empty, Loaded, Page, Segmented } from "../lib/parts.js";
-import { Icon } from "../lib/icons.js";
 import { DayChart } from "../lib/chart.js";
 import { stacked } from "../lib/days.js";
 import { credits } from "../lib/format.js";
@@ -91,9 +91,7 @@ function Used({ root, query, span, set, operator }) {
           value=${by}
           onValue=${(way) => set({ by: way })}
         />
-        <a class="button quiet" href=${withQuery(`${root}/usage`, { ...asked, format: "csv" })} download>
-          <${Icon} name="down" />${t("common.download_csv")}
-        </a>
+        <${CsvLink} href=${withQuery(`${root}/usage`, { ...asked, format: "csv" })} />
       `}
     >
       <${Loaded} from=${usage}>

@@ -1,9 +1,9 @@
 // Every request, the newest first, a page at a time; one opens to what it was.
 import { html, useState } from "../../lib/ui.js";
 import { api, withQuery } from "../../lib/api.js";
+import { CsvLink } from "../../lib/download.js";
 import { useAction, useLoad } from "../../lib/load.js";
 import { Button, Card, Field, Loaded, Problem } from "../../lib/parts.js";
-import { Icon } from "../../lib/icons.js";
 import { number } from "../../lib/format.js";
 import { t } from "../../lib/words.js";
 import { RequestTable } from "../request_table.js";
@@ -40,13 +40,7 @@ export function Log({ root, query, span, set, operator }) {
       title=${t("usage.requests")}
       actions=${html`
         <${Button} kind="quiet" icon="refresh" onClick=${again}>${t("usage.refresh")}<//>
-        <a
-          class="button quiet"
-          href=${withQuery(`${root}/generations`, { ...asked, format: "csv" })}
-          download
-        >
-          <${Icon} name="down" />${t("common.download_csv")}
-        </a>
+        <${CsvLink} href=${withQuery(`${root}/generations`, { ...asked, format: "csv" })} />
       `}
     >
       <div class="filters">
