@@ -64,8 +64,11 @@ fn twenty_streams_spend_exactly_what_there_is() {
     let books = Books::new();
     let account = books.account("alice", 500);
     let key = books.key(account, None);
-    let charged = race(20, |_| {
-        let meter = open(&books.ledger, request(account, key, 1)).unwrap();
+    // All are open before the first one spends: the last would find nothing left otherwise.
+    let meters: Vec<MeterId> =
+        (0..20).map(|_| open(&books.ledger, request(account, key, 1)).unwrap()).collect();
+    let charged = race(20, |index| {
+        let meter = meters[index];
         let mut tokens = 0;
         let mut cut = false;
         while tokens < 75 && !cut {
