@@ -88,7 +88,7 @@ pub(super) fn constrain(
         let is_end = may_end || names_stop_id;
         return if is_end { Ok(Next::End) } else { Err(ConstraintError::NothingAllowed) };
     }
-    if may_end && !sampling.masks_stop_ids() {
+    if may_end && !sampling.masks_stop_ids(0) {
         for &id in sampling.stop_ids() {
             if let Some(word) = ids.get_mut(id as usize / 32) {
                 *word |= 1 << (id % 32);

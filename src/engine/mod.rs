@@ -40,12 +40,10 @@ use std::thread::{self, JoinHandle, Thread};
 
 use crate::model::{BLOCK_SIZE, Decoder, DecoderShape};
 
-pub use crate::model::Pooling;
+pub use crate::model::{Pooling, SampledToken, TokenLogprobs};
 pub use constraint::{Allowed, Constraint, ConstraintError, Progress};
 pub use embedding::{EmbeddingRequest, EmbeddingStream};
-pub use request::{
-    Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, SubmitError, TokenLogprobs,
-};
+pub use request::{Event, FinishReason, SamplingParams, SequenceRequest, SubmitError};
 pub use scheduler::Action;
 pub use speculate::SPECULATIVE_ROWS;
 pub use stats::{BlockCounts, Stats};

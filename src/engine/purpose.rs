@@ -6,9 +6,8 @@
 
 use std::ops::Range;
 
-use super::request::TokenLogprobs;
 use super::sampler::SampleError;
-use crate::model::Pooling;
+use crate::model::{Pooling, TokenLogprobs};
 
 /// See the module's page.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::constraint::Constraint;
+use crate::model::{MAX_TOP_LOGPROBS, SampledToken, TokenLogprobs};
 
 /// One stream of token ids to generate.
 #[derive(Clone, Debug)]
@@ -51,7 +52,8 @@ pub struct SamplingParams {
     pub seed: u64,
     /// Added to the logits of these ids.
     pub logit_bias: Vec<(u32, f32)>,
-    /// `Some(n)`: each token carries its log probability and those of the n most likely ids.
+    /// `Some(n)`: each token carries its log probability and those of the n most likely ids, at
+    /// most [`MAX_TOP_LOGPROBS`].
     pub top_logprobs: Option<usize>,
     /// `Some(n)`: the same of the prompt's ids, in [`Event::Prompt`]. No row of the prompt is then
     /// taken from the prefix cache, and `max_tokens` may be 0.
@@ -106,6 +108,11 @@ impl SamplingParams {
             if !(min <= value && value <= max) {
                 return Err(SubmitError::InvalidSampling { name, value });
             }
+        }
+        let top_logprobs = self.top_logprobs.unwrap_or(0);
+        if top_logprobs > MAX_TOP_LOGPROBS {
+            let (name, value) = ("top_logprobs", top_logprobs as f32);
+            return Err(SubmitError::InvalidSampling { name, value });
         }
         for &(id, bias) in &self.logit_bias {
             if id as usize >= vocab_size {
@@ -167,27 +174,6 @@ pub enum Event {
     Vector(Vec<f32>),
     /// The end; nothing follows.
     Finished(FinishReason),
-}
-
-/// One sampled id.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SampledToken {
-    /// The id.
-    pub id: u32,
-    /// Asked for with [`SamplingParams::top_logprobs`].
-    pub logprobs: Option<TokenLogprobs>,
-}
-
-/// How likely an id was, and which were the most likely ones.
-///
-/// Natural log probabilities of the model's own distribution: log-softmax of the logits as the
-/// model gave them, before bias, penalties and temperature (as OpenAI and vLLM report).
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenLogprobs {
-    /// Of the id itself.
-    pub logprob: f32,
-    /// The most likely ids, best first, the lowest id first among equals.
-    pub top: Vec<(u32, f32)>,
 }
 
 /// Why a sequence ended.

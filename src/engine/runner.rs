@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::block_manager::BlockTable;
 use crate::model::{
-    BLOCK_SIZE, BatchSequence, Decoder, DecoderShape, ForwardBatch, ModelError, Outputs,
+    BLOCK_SIZE, BatchSequence, Chooser, Decoder, DecoderShape, FedToken, ForwardBatch, ModelError,
+    Outputs,
 };
 
 /// One sequence's part of a step.
@@ -14,6 +15,8 @@ use crate::model::{
 pub(super) struct Part<'a> {
     /// All ids of the sequence.
     pub(super) ids: &'a [u32],
+    /// The last id is that of this choice of the step before.
+    pub(super) pending: Option<u32>,
     /// The positions to compute.
     pub(super) rows: Range<usize>,
     /// Ids to compute at the positions after `rows`, as if they were the sequence's.
@@ -45,10 +48,7 @@ impl Runner {
         &mut self,
         parts: impl Iterator<Item = Part<'a>>,
     ) -> Result<Outputs<'_>, ModelError> {
-        self.batch.clear();
-        for part in parts {
-            self.add(&part);
-        }
+        self.fill(parts);
         let DecoderShape { vocab_size, hidden_size, .. } = *self.shape();
         let batch = &self.batch;
         let outputs = self.decoder.run(batch)?;
@@ -63,12 +63,31 @@ impl Runner {
         Ok(outputs)
     }
 
+    /// Queues the parts as one step, for a model that chooses tokens itself.
+    pub(super) fn queue<'a>(
+        &mut self,
+        parts: impl Iterator<Item = Part<'a>>,
+    ) -> Result<(), ModelError> {
+        self.fill(parts);
+        self.decoder.queue(&self.batch)
+    }
+
+    /// What chooses tokens, if the model does.
+    pub(super) fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        self.decoder.chooser()
+    }
+
+    fn fill<'a>(&mut self, parts: impl Iterator<Item = Part<'a>>) {
+        self.batch.clear();
+        parts.for_each(|part| self.add(&part));
+    }
+
     pub(super) fn shape(&self) -> &DecoderShape {
         self.decoder.shape()
     }
 
     fn add(&mut self, part: &Part<'_>) {
-        let Part { ids, rows, draft, table, logits, hidden } = part;
+        let Part { ids, pending, rows, draft, table, logits, hidden } = part;
         let context_len = rows.end + draft.len();
         let batch = &mut self.batch;
         let first_row = batch.tokens.len() as u32;
@@ -77,6 +96,10 @@ impl Runner {
         batch.block_tables.extend(blocks.iter().map(|block| block.0));
         batch.tokens.extend_from_slice(&ids[rows.clone()]);
         batch.tokens.extend_from_slice(draft);
+        if let Some(choice) = *pending {
+            let row = batch.tokens.len() as u32 - 1;
+            batch.fed.push(FedToken { row, choice });
+        }
         for position in rows.start..context_len {
             let block = blocks[position / BLOCK_SIZE].0;
             batch.positions.push(position as u32);

@@ -10,12 +10,14 @@ use super::block_manager::BlockTable;
 use super::constraint::{Constraint, ConstraintError, Next, Progress, constrain};
 use super::embedding::EmbeddingRequest;
 use super::purpose::{Pool, Purpose, Scores};
-use super::request::{
-    Event, FinishReason, SampledToken, SamplingParams, SequenceRequest, TokenLogprobs,
-};
+use super::request::{Event, FinishReason, SamplingParams, SequenceRequest};
 use super::sampler::{SampleError, SamplerState};
 use super::speculate::PromptLookup;
 use super::stream::Outlet;
+use crate::model::{Choices, SampledToken, TokenLogprobs};
+
+/// Stands in `ids` for an id that is not known yet. Nothing reads it.
+const PRESUMED: u32 = 0;
 
 /// A sequence, wherever it is: queued, in the batch or paused.
 ///
@@ -46,6 +48,10 @@ pub(super) struct Sequence {
     pub(super) purpose: Purpose,
     pub(super) sampling: SamplerState,
     constraint: Option<Box<dyn Constraint>>,
+    /// What the constraint allows next has been asked for and is in `sampling`.
+    is_constrained: bool,
+    /// The last of `ids` is a place for an id that is being chosen: the n-th of its step.
+    pub(super) pending: Option<u32>,
     pub(super) lookup: PromptLookup,
     /// Set when it has ended; it leaves the batch at the end of the step.
     pub(super) ending: Option<FinishReason>,
@@ -81,6 +87,8 @@ impl Sequence {
             purpose,
             sampling,
             constraint,
+            is_constrained: false,
+            pending: None,
             lookup: PromptLookup::default(),
             ending: None,
             sampled: Vec::new(),
@@ -110,8 +118,12 @@ impl Sequence {
         self.ids.len() - self.computed
     }
 
-    /// Its blocks, to give back: what they hold is to be computed again.
+    /// Its blocks, to give back: what they hold is to be computed again, an id that is being chosen
+    /// too.
     pub(super) fn take_blocks(&mut self) -> BlockTable {
+        if self.pending.take().is_some() {
+            self.ids.pop();
+        }
         self.computed = 0;
         self.purpose.restart();
         std::mem::take(&mut self.table)
@@ -127,6 +139,19 @@ impl Sequence {
         self.served = self.served.max(computed);
         self.outlet.add_cached_tokens(spared);
         spared
+    }
+
+    /// Notes that its rows up to `end` are computed, and returns how many ids of the prompt this
+    /// serves.
+    pub(super) fn serve(&mut self, end: usize) -> u64 {
+        let newly_served = end.min(self.prompt_len).saturating_sub(self.served);
+        self.served += newly_served;
+        newly_served as u64
+    }
+
+    /// Whether these rows were made for an id that turned out not to follow.
+    pub(super) fn has_ended_before(&self, rows: &Range<usize>) -> bool {
+        rows.end > self.ids.len()
     }
 
     /// Ids of the prompt that will still count as service.
@@ -194,6 +219,50 @@ impl Sequence {
         }
     }
 
+    /// Whether a step can go on with it: it can not if an id that is being chosen is its last, or all
+    /// that its reader has room for.
+    pub(super) fn may_run(&self) -> bool {
+        self.pending.is_none() || (self.ids.len() < self.max_len && self.outlet.room() > 1)
+    }
+
+    /// Whether it may go on before the id that this step chooses is known.
+    pub(super) fn may_go_on(&self) -> bool {
+        let is_plain = self.constraint.is_none() && self.sampling.is_independent();
+        is_plain && self.lookup.draft().is_empty() && !self.purpose.is_scoring()
+    }
+
+    /// Describes the choices of ids at these outputs: that after the last id, and after each drafted
+    /// one as if it were right. False: there is nothing to choose, as it has ended.
+    pub(super) fn describe(&mut self, outputs: Range<usize>, choices: &mut Choices) -> bool {
+        if !self.may_sample() {
+            return false;
+        }
+        let num_pending = usize::from(self.pending.is_some());
+        for (nth, output) in outputs.enumerate() {
+            self.sampling.describe(output, num_pending + nth, choices);
+        }
+        true
+    }
+
+    /// Goes on with an id that is not known yet: the n-th choice of the step.
+    pub(super) fn presume(&mut self, choice: u32) {
+        self.pending = Some(choice);
+        self.ids.push(PRESUMED);
+    }
+
+    /// Learns that id. True if it is to be emitted.
+    pub(super) fn settle(&mut self, token: Result<SampledToken, SampleError>) -> bool {
+        self.pending = None;
+        self.ids.pop();
+        match token {
+            Ok(token) => self.accept(token),
+            Err(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
     fn fail(&mut self, why: impl std::fmt::Display) {
         tracing::error!(sequence = self.id, %why, "the model's values can not be used");
         self.ending = Some(FinishReason::Failed);
@@ -254,6 +323,7 @@ impl Sequence {
         }
         self.ids.push(token.id);
         self.sampling.push(token.id);
+        self.is_constrained = false;
         if self.ids.len() == self.max_len && self.ending.is_none() {
             self.ending = Some(FinishReason::Length);
         }
@@ -266,7 +336,7 @@ impl Sequence {
         self.sampled.drain(..).for_each(|token| self.outlet.send(Event::Token(token)));
     }
 
-    /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
+    /// Whether there is an id to sample, perhaps after one that is not known yet, of those that the constraint allows; notes the ending if
     /// there is none.
     fn may_sample(&mut self) -> bool {
         if self.ending.is_some() {
@@ -277,8 +347,14 @@ impl Sequence {
             return false;
         }
         let Some(constraint) = &mut self.constraint else { return true };
+        if self.is_constrained {
+            return true;
+        }
         match constrain(&mut **constraint, &mut self.sampling) {
-            Ok(Next::Sample) => return true,
+            Ok(Next::Sample) => {
+                self.is_constrained = true;
+                return true;
+            }
             Ok(Next::End) => self.ending = Some(FinishReason::Stop),
             Err(error) => self.fail_by(&error),
         }

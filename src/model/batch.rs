@@ -18,6 +18,8 @@ pub const BLOCK_SIZE: usize = 16;
 pub struct ForwardBatch {
     /// Token of each row. `[num_tokens]`
     pub tokens: Vec<u32>,
+    /// Rows whose token is not known here, ascending. `[num_fed]`
+    pub fed: Vec<FedToken>,
     /// Position of each row in its sequence, from 0. `[num_tokens]`
     pub positions: Vec<u32>,
     /// KV slot that each row writes: `block * BLOCK_SIZE + offset`. `[num_tokens]`
@@ -31,6 +33,15 @@ pub struct ForwardBatch {
     /// Rows whose final hidden states are wanted, ascending; all come after those of `outputs`, so
     /// that an executor has each kind in one piece. `[num_hidden]`
     pub hidden: Vec<u32>,
+}
+
+/// A row whose token an executor has chosen itself, perhaps not yet. `tokens` has any id there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FedToken {
+    /// The row.
+    pub row: u32,
+    /// Its token is the n-th of those that were chosen from the step before.
+    pub choice: u32,
 }
 
 /// One sequence's part of a [`ForwardBatch`].
@@ -48,6 +59,7 @@ impl ForwardBatch {
     /// Empties the batch and keeps its memory, so that the next step allocates nothing.
     pub fn clear(&mut self) {
         self.tokens.clear();
+        self.fed.clear();
         self.positions.clear();
         self.slots.clear();
         self.sequences.clear();
@@ -89,14 +101,17 @@ impl ForwardBatch {
         if let Some(token) = self.tokens.iter().find(|&&token| token as usize >= shape.vocab_size) {
             return Some(format!("token {token} in a vocabulary of {}", shape.vocab_size));
         }
+        if !are_rows(self.fed.iter().map(|fed| fed.row), 0..rows) {
+            return Some(format!("fed rows {:?} of {rows}", self.fed));
+        }
         if self.outputs.len() > shape.max_outputs {
             return Some(format!("{} outputs, at most {}", self.outputs.len(), shape.max_outputs));
         }
-        if !are_rows(&self.outputs, 0..rows) {
+        if !are_rows(self.outputs.iter().copied(), 0..rows) {
             return Some(format!("outputs {:?} of {rows} rows", self.outputs));
         }
         let after_outputs = self.outputs.last().map_or(0, |&row| row as usize + 1);
-        if !are_rows(&self.hidden, after_outputs..rows) {
+        if !are_rows(self.hidden.iter().copied(), after_outputs..rows) {
             let hidden = &self.hidden;
             return Some(format!("hidden states {hidden:?} of rows {after_outputs} to {rows}"));
         }
@@ -155,7 +170,13 @@ impl ForwardBatch {
 }
 
 /// Whether these are ascending rows of `range`.
-fn are_rows(rows: &[u32], range: Range<usize>) -> bool {
-    rows.windows(2).all(|pair| pair[0] < pair[1])
-        && [rows.first(), rows.last()].into_iter().flatten().all(|&r| range.contains(&(r as usize)))
+fn are_rows(rows: impl Iterator<Item = u32>, range: Range<usize>) -> bool {
+    let mut least = range.start;
+    for row in rows {
+        if !(least..range.end).contains(&(row as usize)) {
+            return false;
+        }
+        least = row as usize + 1;
+    }
+    true
 }

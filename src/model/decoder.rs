@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::ForwardBatch;
 use super::config::ModelConfig;
 use super::error::ModelError;
-use super::executor::{Executor, ExecutorLimits, Outputs, StepTimes, TimedExecutor};
+use super::executor::{Chooser, Executor, ExecutorLimits, Outputs, StepTimes, TimedExecutor};
 
 /// The bounds within which a decoder works; all of them are fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,29 @@ impl Decoder {
 
     /// The same, with the hidden states of `batch.hidden`.
     pub fn run(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        if !batch.fed.is_empty() {
+            return Err(ModelError::Batch("tokens of no earlier choice".to_owned()));
+        }
+        self.run_layers(batch)?;
+        self.executor.outputs(batch)
+    }
+
+    /// Runs a step as far as it can be run without waiting, of an executor that has a
+    /// [`Chooser`]: its results are asked of that.
+    pub fn queue(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.run_layers(batch)?;
+        match self.executor.chooser() {
+            Some(chooser) => chooser.queue_outputs(batch),
+            None => Err(ModelError::Executor("it does not choose tokens".to_owned())),
+        }
+    }
+
+    /// What chooses tokens, if the executor does.
+    pub fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        self.executor.chooser()
+    }
+
+    fn run_layers(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
         batch.check(&self.shape)?;
         let executor = &mut self.executor;
         executor.embed(batch)?;
@@ -82,7 +105,7 @@ impl Decoder {
             executor.gate_up(layer, batch)?;
             executor.down(layer, batch)?;
         }
-        executor.outputs(batch)
+        Ok(())
     }
 
     /// The bounds that batches must keep.

@@ -9,6 +9,7 @@
 //! Never knows: text, requests, scheduling, credits.
 
 mod batch;
+mod choice;
 mod config;
 mod decoder;
 mod error;
@@ -20,11 +21,14 @@ mod rope;
 pub mod verify;
 mod weights;
 
-pub use batch::{BLOCK_SIZE, BatchSequence, ForwardBatch};
+pub use batch::{BLOCK_SIZE, BatchSequence, FedToken, ForwardBatch};
+pub use choice::{
+    Change, Choice, Choices, MAX_TOP_LOGPROBS, SampleError, SampledToken, TokenLogprobs,
+};
 pub use config::{Activation, LayerConfig, ModelConfig, RopeStyle};
 pub use decoder::{Decoder, DecoderShape};
 pub use error::{FileProblem, ModelError};
-pub use executor::{Executor, ExecutorLimits, Outputs};
+pub use executor::{Chooser, Executor, ExecutorLimits, Outputs};
 pub use load::Model;
 pub use pooling::{DeclaredPooling, Pooling};
 pub use rope::{RopeScaling, RopeTable};

@@ -18,9 +18,11 @@ mod vector;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::request::{SampledToken, SamplingParams, TokenLogprobs};
+use super::request::SamplingParams;
+use crate::model::{Change, Choice, Choices, SampledToken, TokenLogprobs};
 use vector::Weighting;
 
+pub use crate::model::SampleError;
 pub use random::uniform;
 
 /// Candidates that are put in order; more are only told apart, in linear time.
@@ -31,8 +33,12 @@ const FEW: usize = 512;
 pub struct SamplerState {
     params: SamplingParams,
     stop_ids: Arc<[u32]>,
-    /// How often each id is in the output; 0: only in the prompt. Empty without penalties.
-    counts: HashMap<u32, u32>,
+    /// What is done to single ids: first to stop ids that may be masked, then to those with a bias
+    /// and, with penalties, to those that count.
+    changes: Vec<Change>,
+    /// Where each id is in `changes`.
+    places: HashMap<u32, usize>,
+    num_maskable: usize,
     num_sampled: usize,
     /// The ids that may be sampled next, a bit for each; all without one.
     mask: Option<Vec<u32>>,
@@ -41,17 +47,35 @@ pub struct SamplerState {
 impl SamplerState {
     /// For a sequence that starts with `prompt`.
     pub fn new(params: SamplingParams, stop_ids: Arc<[u32]>, prompt: &[u32]) -> Self {
-        let needs_prompt = params.repetition_penalty != 1.0;
-        let counts = if needs_prompt { prompt } else { &[] };
-        let counts = counts.iter().map(|&id| (id, 0)).collect();
-        Self { params, stop_ids, counts, num_sampled: 0, mask: None }
+        let mut state = Self {
+            params,
+            stop_ids,
+            changes: Vec::new(),
+            places: HashMap::new(),
+            num_maskable: 0,
+            num_sampled: 0,
+            mask: None,
+        };
+        if state.masks_stop_ids(0) {
+            let stop_ids = Arc::clone(&state.stop_ids);
+            stop_ids.iter().for_each(|&id| _ = state.change_of(id));
+            state.num_maskable = state.changes.len();
+        }
+        for (id, bias) in state.params.logit_bias.clone() {
+            state.change_of(id).bias += bias;
+        }
+        if state.params.repetition_penalty != 1.0 {
+            prompt.iter().for_each(|&id| state.change_of(id).count = Some(0));
+        }
+        state
     }
 
     /// Notes an id that was sampled and emitted.
     pub fn push(&mut self, id: u32) {
         self.num_sampled += 1;
         if self.params.has_penalties() {
-            *self.counts.entry(id).or_insert(0) += 1;
+            let count = &mut self.change_of(id).count;
+            *count = Some(count.unwrap_or(0) + 1);
         }
     }
 
@@ -66,65 +90,65 @@ impl SamplerState {
         self.mask = mask;
     }
 
+    /// Adds how an id is chosen from this output of a step: the next one, or that which comes after
+    /// as many `ahead` that are not pushed yet.
+    pub fn describe(&self, output: usize, ahead: usize, choices: &mut Choices) {
+        let Self { params, changes, num_maskable, mask, .. } = self;
+        let (first_change, first_word) = (choices.changes.len(), choices.masks.len());
+        let num_masked = if self.masks_stop_ids(ahead) { *num_maskable } else { 0 };
+        choices.changes.extend(changes.iter().enumerate().filter_map(|(place, change)| {
+            if place < num_masked {
+                return Some(Change { bias: f32::NEG_INFINITY, ..*change });
+            }
+            (change.bias != 0.0 || change.count.is_some()).then_some(*change)
+        }));
+        choices.masks.extend_from_slice(mask.as_deref().unwrap_or_default());
+        choices.list.push(Choice {
+            output,
+            random: uniform(params.seed, (self.num_sampled + ahead) as u64),
+            temperature: params.temperature,
+            top_k: params.top_k,
+            top_p: params.top_p,
+            // p >= min_p * p_max, as exponents: (logit - max) / temperature >= ln(min_p).
+            min_p_log: params.min_p.ln(),
+            repetition_penalty: params.repetition_penalty,
+            frequency_penalty: params.frequency_penalty,
+            presence_penalty: params.presence_penalty,
+            changes: first_change..choices.changes.len(),
+            mask: mask.as_ref().map(|_| first_word..choices.masks.len()),
+            top_logprobs: params.top_logprobs,
+        });
+    }
+
+    /// Whether the next choice but one can be described before the next is known, as far as it
+    /// depends on this.
+    pub(super) fn is_independent(&self) -> bool {
+        !self.params.has_penalties()
+    }
+
     pub(super) fn stop_ids(&self) -> &[u32] {
         &self.stop_ids
     }
 
-    pub(super) fn masks_stop_ids(&self) -> bool {
-        self.params.ignore_stop_ids || self.num_sampled < self.params.min_tokens
+    /// Whether stop ids are masked for the choice after `ahead` more.
+    pub(super) fn masks_stop_ids(&self, ahead: usize) -> bool {
+        self.params.ignore_stop_ids || self.num_sampled + ahead < self.params.min_tokens
     }
 
-    fn changes_logits(&self) -> bool {
-        let Self { params, stop_ids, mask, .. } = self;
-        mask.is_some()
-            || (self.masks_stop_ids() && !stop_ids.is_empty())
-            || !params.logit_bias.is_empty()
-            || params.has_penalties()
+    fn change_of(&mut self, id: u32) -> &mut Change {
+        let next = self.changes.len();
+        let place = *self.places.entry(id).or_insert(next);
+        if place == next {
+            self.changes.push(Change { id, bias: 0.0, count: None });
+        }
+        &mut self.changes[place]
     }
-
-    fn change(&self, logits: &mut [f32]) {
-        let Self { params, stop_ids, counts, mask, .. } = self;
-        if self.masks_stop_ids() {
-            for &id in stop_ids.iter() {
-                if let Some(logit) = logits.get_mut(id as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
-        }
-        for &(id, bias) in &params.logit_bias {
-            if let Some(logit) = logits.get_mut(id as usize) {
-                *logit += bias;
-            }
-        }
-        for (&id, &count) in counts {
-            let Some(logit) = logits.get_mut(id as usize) else { continue };
-            let penalty = params.repetition_penalty;
-            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-            if count > 0 {
-                *logit -= params.frequency_penalty * count as f32 + params.presence_penalty;
-            }
-        }
-        // Last, so that nothing above makes an id possible again.
-        if let Some(mask) = mask {
-            vector::keep(mask, logits);
-        }
-    }
-}
-
-/// Why no token could be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SampleError {
-    /// The model, or a bias, yielded what is not a number.
-    #[error("the logits hold NaN or infinity")]
-    NotFinite,
-    /// Every id is masked.
-    #[error("every token id is masked")]
-    NothingAllowed,
 }
 
 /// Chooses tokens; holds the buffers for it.
 #[derive(Debug, Default)]
 pub struct Sampler {
+    choices: Choices,
     changed: Vec<f32>,
     candidates: Vec<(f32, u32)>,
     chunk_sums: Vec<f64>,
@@ -137,54 +161,72 @@ impl Sampler {
         logits: &[f32],
         state: &SamplerState,
     ) -> Result<SampledToken, SampleError> {
+        let mut choices = std::mem::take(&mut self.choices);
+        choices.clear();
+        state.describe(0, 0, &mut choices);
+        let token = self.choose(logits, &choices, 0);
+        self.choices = choices;
+        token
+    }
+
+    /// The token that the n-th of `choices` takes from its output. `logits: [vocab_size]`
+    pub fn choose(
+        &mut self,
+        logits: &[f32],
+        choices: &Choices,
+        nth: usize,
+    ) -> Result<SampledToken, SampleError> {
+        let choice = &choices.list[nth];
+        let (changes, mask) = (choices.changes_of(choice), choices.mask_of(choice));
         let mut changed = std::mem::take(&mut self.changed);
-        let id = if state.changes_logits() {
+        let id = if changes.is_empty() && mask.is_none() {
+            self.draw_from(logits, choice)
+        } else {
             changed.clear();
             changed.extend_from_slice(logits);
-            state.change(&mut changed);
-            self.choose(&changed, state)
-        } else {
-            self.choose(logits, state)
+            changes.iter().for_each(|change| change_logit(&mut changed, choice, change));
+            // Last, so that nothing above makes an id possible again.
+            if let Some(mask) = mask {
+                vector::keep(mask, &mut changed);
+            }
+            self.draw_from(&changed, choice)
         };
         self.changed = changed;
         let id = id?;
-        let logprobs = match state.params.top_logprobs {
+        let logprobs = match choice.top_logprobs {
             Some(count) => Some(self.logprobs(logits, id, count)?),
             None => None,
         };
         Ok(SampledToken { id, logprobs })
     }
 
-    fn choose(&mut self, logits: &[f32], state: &SamplerState) -> Result<u32, SampleError> {
-        let params = &state.params;
+    fn draw_from(&mut self, logits: &[f32], choice: &Choice) -> Result<u32, SampleError> {
         let (best, max) = find_max(logits)?;
-        if params.temperature == 0.0 || params.top_k == 1 {
+        if choice.temperature == 0.0 || choice.top_k == 1 {
             return Ok(best as u32);
         }
-        // p >= min_p * p_max, as exponents: (logit - max) / temperature >= ln(min_p).
-        let floor = params.min_p.ln();
-        let weighting = Weighting { max, temperature: params.temperature, floor };
-        let random = uniform(params.seed, state.num_sampled as u64);
-        let limited = params.top_k > 0 && params.top_k < logits.len();
-        let chosen = if limited && params.top_k <= FEW {
-            vector::top(logits, params.top_k, &mut self.candidates);
+        let Choice { temperature, min_p_log: floor, random, .. } = *choice;
+        let weighting = Weighting { max, temperature, floor };
+        let limited = choice.top_k > 0 && choice.top_k < logits.len();
+        let chosen = if limited && choice.top_k <= FEW {
+            vector::top(logits, choice.top_k, &mut self.candidates);
             let total = weighting.sum_of(&self.candidates);
-            let kept = nucleus(&self.candidates, weighting, params.top_p, total);
+            let kept = nucleus(&self.candidates, weighting, choice.top_p, total);
             draw(kept, weighting, random)
         } else if limited {
-            vector::select_top(logits, params.top_k, &mut self.candidates);
+            vector::select_top(logits, choice.top_k, &mut self.candidates);
             let total = weighting.sum_of(&self.candidates);
-            weighting.reach(f64::from(params.top_p) * total, &mut self.candidates);
+            weighting.reach(f64::from(choice.top_p) * total, &mut self.candidates);
             draw(&self.candidates, weighting, random)
-        } else if params.top_p < 1.0 {
+        } else if choice.top_p < 1.0 {
             let total = weighting.sum(logits);
             // Few ids hold most of the probability, mostly.
             vector::top(logits, FEW, &mut self.candidates);
-            let kept = nucleus(&self.candidates, weighting, params.top_p, total);
+            let kept = nucleus(&self.candidates, weighting, choice.top_p, total);
             if kept.len() < FEW {
                 draw(kept, weighting, random)
             } else {
-                let target = f64::from(params.top_p) * total;
+                let target = f64::from(choice.top_p) * total;
                 vector::select_top(logits, logits.len(), &mut self.candidates);
                 weighting.reach(target, &mut self.candidates);
                 draw(&self.candidates, weighting, random)
@@ -212,6 +254,21 @@ impl Sampler {
         vector::top(logits, count, &mut self.candidates);
         let top = self.candidates.iter().map(|&(logit, id)| (id, logprob(logit))).collect();
         Ok(TokenLogprobs { logprob: logprob(logits[id as usize]), top })
+    }
+}
+
+fn change_logit(logits: &mut [f32], choice: &Choice, change: &Change) {
+    let Some(logit) = logits.get_mut(change.id as usize) else { return };
+    if change.bias == f32::NEG_INFINITY {
+        *logit = change.bias;
+        return;
+    }
+    *logit += change.bias;
+    let Some(count) = change.count else { return };
+    let penalty = choice.repetition_penalty;
+    *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+    if count > 0 {
+        *logit -= choice.frequency_penalty * count as f32 + choice.presence_penalty;
     }
 }
 

@@ -11,6 +11,7 @@ pub use timed::StepTimes;
 pub(crate) use timed::TimedExecutor;
 
 use super::batch::ForwardBatch;
+use super::choice::{Choices, SampleError, SampledToken};
 use super::error::ModelError;
 
 /// The bounds an executor reserves memory for. Nothing grows after it is made.
@@ -64,4 +65,31 @@ pub trait Executor: Send + std::fmt::Debug {
     /// Final norm of the rows in `batch.outputs` and `batch.hidden`; output matrix and softcap of
     /// the former. Called once for a batch.
     fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError>;
+
+    /// What chooses tokens where the logits are. `None`: the logits are computed where the caller
+    /// is, who chooses.
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        None
+    }
+}
+
+/// An executor that works beside its caller: what it is asked for is queued and done in that order,
+/// also choosing tokens, which later steps may go on from before the caller knows them.
+pub trait Chooser {
+    /// What [`Executor::outputs`] does, without its results.
+    fn queue_outputs(&mut self, batch: &ForwardBatch) -> Result<(), ModelError>;
+
+    /// The newest step's logits at these outputs, one row after the other, and all of its hidden
+    /// states. Waits for the step. Not after `choose`, which changes logits.
+    fn read(&mut self, outputs: &[usize]) -> Result<Outputs<'_>, ModelError>;
+
+    /// Queues choices from the newest step's logits, at most one for each of its outputs.
+    fn choose(&mut self, choices: &Choices) -> Result<(), ModelError>;
+
+    /// Waits for the first of the `choose` that were not collected, and adds what it chose, in its
+    /// order. At most two are not collected at a time.
+    fn collect(
+        &mut self,
+        chosen: &mut Vec<Result<SampledToken, SampleError>>,
+    ) -> Result<(), ModelError>;
 }

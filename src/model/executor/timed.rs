@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Executor, Outputs};
+use super::{Chooser, Executor, Outputs};
 use crate::model::batch::ForwardBatch;
 use crate::model::error::ModelError;
 
@@ -87,5 +87,9 @@ impl Executor for TimedExecutor {
 
     fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
         self.timed(6, |inner| inner.outputs(batch))
+    }
+
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        self.inner.chooser()
     }
 }

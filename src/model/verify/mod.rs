@@ -71,6 +71,7 @@ fn chunk_of_one_sequence(tokens: &[u32], range: std::ops::Range<usize>) -> Forwa
     let num_blocks = range.end.div_ceil(BLOCK_SIZE) as u32;
     ForwardBatch {
         tokens: tokens[range.clone()].to_vec(),
+        fed: Vec::new(),
         slots: positions.clone(),
         positions,
         sequences: vec![BatchSequence {

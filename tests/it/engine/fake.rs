@@ -17,6 +17,7 @@ use mizan::model::{
     BLOCK_SIZE, Decoder, DecoderShape, Executor, ForwardBatch, ModelError, Outputs,
 };
 
+use crate::support::beside::Beside;
 use crate::support::weightless::{slot, steps_of_weights};
 
 pub(super) const VOCAB: usize = 61;
@@ -43,11 +44,17 @@ pub(super) fn decoder(num_blocks: usize) -> Decoder {
 }
 
 /// The same, of whose rows at most so many have logits in a step.
-pub(super) fn decoder_with(num_blocks: usize, max_outputs: usize) -> Decoder {
+fn decoder_with(num_blocks: usize, max_outputs: usize) -> Decoder {
+    Decoder::new(Box::new(executor(num_blocks)), shape(num_blocks, max_outputs))
+}
+
+fn executor(num_blocks: usize) -> FakeExecutor {
     let slots = vec![vec![(u32::MAX, 0); num_blocks * BLOCK_SIZE]; NUM_LAYERS];
-    let executor =
-        FakeExecutor { slots, hidden: Vec::new(), logits: Vec::new(), vectors: Vec::new() };
-    let shape = DecoderShape {
+    FakeExecutor { slots, hidden: Vec::new(), logits: Vec::new(), vectors: Vec::new() }
+}
+
+fn shape(num_blocks: usize, max_outputs: usize) -> DecoderShape {
+    DecoderShape {
         num_layers: NUM_LAYERS,
         vocab_size: VOCAB,
         hidden_size: HIDDEN_SIZE,
@@ -55,8 +62,7 @@ pub(super) fn decoder_with(num_blocks: usize, max_outputs: usize) -> Decoder {
         max_tokens: 4096,
         max_outputs,
         max_context: MAX_CONTEXT,
-    };
-    Decoder::new(Box::new(executor), shape)
+    }
 }
 
 /// Plenty of everything; a test takes away what it is about.
@@ -83,6 +89,13 @@ pub(super) fn by_hand(options: EngineOptions) -> (Engine, EngineCore) {
 /// The same with a bound on the rows that have logits in a step.
 pub(super) fn by_hand_with(options: EngineOptions, max_outputs: usize) -> (Engine, EngineCore) {
     Engine::without_thread(decoder_with(options.num_blocks, max_outputs), options)
+}
+
+/// The same of a model that chooses its tokens itself, beside the engine.
+pub(super) fn by_hand_beside(options: EngineOptions, max_outputs: usize) -> (Engine, EngineCore) {
+    let executor = Beside::new(executor(options.num_blocks), VOCAB);
+    let shape = shape(options.num_blocks, max_outputs);
+    Engine::without_thread(Decoder::new(Box::new(executor), shape), options)
 }
 
 /// A greedy request in lane 0.

@@ -14,9 +14,25 @@ use super::fake::{self, VOCAB};
 
 #[test]
 fn every_output_is_the_plain_function_of_its_ids() {
+    let Seen { presumed, .. } = simulate(fake::by_hand_with);
+    assert_eq!(presumed, 0, "tokens that are chosen here are known");
+}
+
+/// Also where the next step is made before the last one's tokens are known.
+#[test]
+fn so_it_is_of_a_model_that_chooses_beside_the_engine() {
+    let Seen { presumed, discarded, .. } = simulate(fake::by_hand_beside);
+    assert!(presumed >= 5000, "only {presumed} tokens were presumed");
+    assert!(discarded >= 50, "only {discarded} of them were none");
+}
+
+/// Makes an engine of a model with so many rows of logits in a step.
+type Make = fn(EngineOptions, usize) -> (Engine, EngineCore);
+
+fn simulate(make: Make) -> Seen {
     let mut seen = Seen::default();
     for seed in 0..200 {
-        Simulation::new(seed).run(&mut seen);
+        Simulation::new(seed, make).run(&mut seen);
     }
     // The simulation is worth something only if it reaches all this.
     let Seen { preemptions, cached, pauses, resumes, aborts, refused, stops, .. } = seen;
@@ -36,9 +52,10 @@ fn every_output_is_the_plain_function_of_its_ids() {
     ] {
         assert!(count >= 50, "only {count} {what}");
     }
+    seen
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Seen {
     preemptions: usize,
     cached: usize,
@@ -51,6 +68,8 @@ struct Seen {
     rejected: usize,
     scored: usize,
     embedded: usize,
+    presumed: usize,
+    discarded: usize,
 }
 
 struct Simulation {
@@ -72,7 +91,7 @@ struct Reader {
 }
 
 impl Simulation {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, make: Make) -> Self {
         let mut draws = 0;
         let mut draw = |low: usize, high: usize| {
             draws += 1;
@@ -87,7 +106,7 @@ impl Simulation {
             speculative_rows: draw(0, 2) * draw(2, 20),
             ..fake::options(0)
         };
-        let (engine, core) = fake::by_hand_with(options, draw(2, 40));
+        let (engine, core) = make(options, draw(2, 40));
         let (readers, embeddings) = (Vec::new(), Vec::new());
         Self { seed, num_random: 1000, engine, core, readers, embeddings }
     }
@@ -154,6 +173,8 @@ impl Simulation {
                 Action::Pause(_) => seen.pauses += 1,
                 Action::Resume(_) => seen.resumes += 1,
                 Action::Abort(_) => seen.aborts += 1,
+                Action::Presume(_) => seen.presumed += 1,
+                Action::Discard(_) => seen.discarded += 1,
                 _ => {}
             }
         }

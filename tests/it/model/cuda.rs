@@ -118,6 +118,7 @@ fn rows_do_not_depend_on_their_neighbours() {
     };
     // Alone: positions 0 to 17, then 18.
     let first = |blocks: &[u32]| ForwardBatch {
+        fed: vec![],
         tokens: tokens[..18].to_vec(),
         positions: (0..18).collect(),
         slots: (0..18).map(|p| blocks[p / 16] * 16 + p as u32 % 16).collect(),
@@ -127,6 +128,7 @@ fn rows_do_not_depend_on_their_neighbours() {
         hidden: vec![],
     };
     let alone = ForwardBatch {
+        fed: vec![],
         tokens: vec![tokens[18]],
         positions: vec![18],
         slots: vec![16 + 2],
@@ -140,6 +142,7 @@ fn rows_do_not_depend_on_their_neighbours() {
     let expected = decoder_alone.forward(&alone).expect("a sound batch").to_vec();
     // Together with the start of another one, whose hidden states are wanted.
     let together = ForwardBatch {
+        fed: vec![],
         tokens: [&tokens[18..19], &tokens[20..23]].concat(),
         positions: vec![18, 0, 1, 2],
         slots: vec![2 * 16 + 2, 48, 49, 50],

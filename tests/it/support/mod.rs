@@ -1,5 +1,6 @@
 //! What several tests share: model files, tiny models, a scripted engine, servers.
 
+pub mod beside;
 pub mod fake_provider;
 pub mod gguf;
 pub mod models;

@@ -13,23 +13,24 @@
 //! preempted computes at least one new id in each step that has rows left for it.
 //! Never knows: logits, text, what a lane stands for.
 
+mod beside;
+
 use std::ops::Range;
 
 use super::EngineOptions;
 use super::block_manager::{BlockManager, BlockTable};
 use super::lanes::Lanes;
-use super::request::{FinishReason, SampledToken, TokenLogprobs};
+use super::request::FinishReason;
 use super::runner::Part;
 use super::sampler::{SampleError, SamplerState};
 use super::sequence::{Advance, Rows, Sequence};
 use super::speculate::MAX_DRAFT;
 use super::stats::Stats;
 use super::stream::Outlet;
-use crate::model::BLOCK_SIZE;
+use crate::model::{BLOCK_SIZE, SampledToken, TokenLogprobs};
 
-/// Service of an id of the prompt that had to be computed, and of one that was sampled: the
+/// Service of an id that was sampled, where one of the prompt that had to be computed is 1: the
 /// weights that the paper on fairness uses (arXiv 2401.00588; see `lanes.rs`).
-const PROMPT_SERVICE: u64 = 1;
 const OUTPUT_SERVICE: u64 = 2;
 
 /// Something a step did to a sequence, named by its id; for traces.
@@ -55,6 +56,10 @@ pub enum Action {
     Draft(u64, usize),
     /// The first of the drafted ids, as many, were what was sampled.
     Accept(u64, usize),
+    /// Goes on with an id that is not known yet.
+    Presume(u64),
+    /// There was no such id: what was computed for it is of no use.
+    Discard(u64),
     /// Ended.
     Finish(u64, FinishReason),
 }
@@ -67,6 +72,8 @@ pub(super) struct Scheduler {
     /// Rows of a step whose logits can be had.
     max_outputs: usize,
     speculative_rows: usize,
+    /// Tokens are chosen by the executor, so that only what can be described ahead is drafted.
+    is_beside: bool,
     waiting: Lanes<Sequence>,
     /// The batch; after `schedule`, the least served lane's first, and the next victim last.
     running: Vec<Sequence>,
@@ -83,12 +90,13 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(super) fn new(options: &EngineOptions, max_outputs: usize) -> Self {
+    pub(super) fn new(options: &EngineOptions, max_outputs: usize, is_beside: bool) -> Self {
         Self {
             max_batch: options.max_batch,
             max_step_tokens: options.max_step_tokens,
             max_outputs,
             speculative_rows: options.speculative_rows,
+            is_beside,
             waiting: Lanes::default(),
             running: Vec::new(),
             paused: Vec::new(),
@@ -125,6 +133,7 @@ impl Scheduler {
             let sequence = &self.running[*index];
             Part {
                 ids: &sequence.ids,
+                pending: sequence.pending,
                 rows: rows.clone(),
                 draft: sequence.lookup.draft(),
                 table: &sequence.table,
@@ -164,14 +173,16 @@ impl Scheduler {
         let mut num_outputs = 0;
         for Rows { index, rows, logits, .. } in &self.scheduled {
             let sequence = &mut self.running[*index];
-            let is_whole = sequence.is_whole_at(rows.end);
-            sequence.computed = rows.end;
-            let newly_served = rows.end.min(sequence.prompt_len).saturating_sub(sequence.served);
-            sequence.served += newly_served;
-            self.waiting.charge(sequence.lane, PROMPT_SERVICE * newly_served as u64);
+            self.waiting.charge(sequence.lane, sequence.serve(rows.end));
             // The last of its own rows, and what is drafted after it.
             let first_output = (num_outputs + logits.len()).saturating_sub(1);
             num_outputs += logits.len() + sequence.lookup.draft().len();
+            if sequence.has_ended_before(rows) {
+                self.actions.push(Action::Discard(sequence.id));
+                continue;
+            }
+            let is_whole = sequence.is_whole_at(rows.end);
+            sequence.computed = rows.end;
             if is_whole {
                 let advance = sequence.advance(|row, state| sample(first_output + row, state));
                 let Advance { num_emitted, num_accepted } = advance;
@@ -190,8 +201,7 @@ impl Scheduler {
         }
         self.counters.steps += 1;
         self.emit();
-        self.remove_ended();
-        self.pause_unread();
+        self.conclude_step();
     }
 
     /// Hands out the step's tokens, all at once: who reads them wakes up once, finds what belongs
@@ -298,8 +308,8 @@ impl Scheduler {
         self.running.sort_by_key(|s| (waiting.service(s.lane), s.admission));
         let mut index = 0;
         while index < self.running.len() {
-            let Sequence { table, ids, .. } = &self.running[index];
-            let needs_block = table.capacity() < ids.len();
+            let sequence = &self.running[index];
+            let needs_block = sequence.table.capacity() < sequence.ids.len() && sequence.may_run();
             if needs_block && !self.blocks.grow(&mut self.running[index].table) {
                 // Perhaps this one itself; then the loop ends here.
                 let victim = self.running.pop().expect("one is at the index");
@@ -323,7 +333,7 @@ impl Scheduler {
         while self.running.len() < self.max_batch {
             let promised = |lane| {
                 let of_lane = self.running.iter().filter(|sequence| sequence.lane == lane);
-                PROMPT_SERVICE * of_lane.map(|sequence| sequence.unserved() as u64).sum::<u64>()
+                of_lane.map(|sequence| sequence.unserved() as u64).sum::<u64>()
             };
             let Some((lane, sequence)) = self.waiting.peek(promised) else { break };
             if !self.has_rows_for(lane) {
@@ -392,7 +402,7 @@ impl Scheduler {
             for (index, sequence) in running.iter().enumerate() {
                 let remaining = sequence.remaining();
                 let num_rows = remaining.min(room);
-                if (remaining == 1) != is_short || num_rows == 0 {
+                if (remaining == 1) != is_short || num_rows == 0 || !sequence.may_run() {
                     continue;
                 }
                 let mut rows = sequence.computed..sequence.computed + num_rows;
@@ -421,7 +431,8 @@ impl Scheduler {
         let Self { running, blocks, scheduled, actions, counters, .. } = self;
         let num_rows = scheduled.len();
         let is_decode = |Rows { index, rows, .. }: &Rows| running[*index].is_decode(rows);
-        if num_rows >= self.speculative_rows || !scheduled.iter().all(is_decode) {
+        let is_known = running.iter().all(|sequence| sequence.pending.is_none());
+        if num_rows >= self.speculative_rows || !is_known || !scheduled.iter().all(is_decode) {
             return;
         }
         let mut room = self.speculative_rows - num_rows;
@@ -432,6 +443,9 @@ impl Scheduler {
             let capacity = table.capacity() - ids.len() + spare_block;
             let share = room.div_ceil(num_rows - num_done);
             let sequence = &mut running[*index];
+            if self.is_beside && !sequence.may_go_on() {
+                continue;
+            }
             let num_drafted = sequence.guess(share.min(capacity));
             if num_drafted == 0 {
                 continue;
