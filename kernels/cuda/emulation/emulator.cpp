@@ -34,7 +34,7 @@ const Kernel KERNELS[] = {
     KERNEL(unpack, Unpack), KERNEL(project_heads, Heads),
     KERNEL(attention_64, Attention), KERNEL(attention_128, Attention),
     KERNEL(attention_256, Attention), KERNEL(prefill_64, Prefill), KERNEL(prefill_128, Prefill),
-    KERNEL(prefill_256, Prefill), KERNEL(argmax, Argmax),
+    KERNEL(prefill_256, Prefill), KERNEL(sample, Sample),
 };
 
 void fibre_main() {

@@ -26,9 +26,10 @@ pub use candle::CandleGpu;
 #[cfg(any(test, feature = "emulation"))]
 pub use emulator::{Emulator, Order};
 pub use launch::{
-    AddNormed, Argmax, Attention, AttentionItems, AttentionScratch, Division, Embed, ITEM_WORDS,
-    Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, PREFILL_WORDS, Prefill,
-    PrefillTiles, Product, ProjectHeads, StepRows, Unpack, list_items, list_tiles,
+    AddNormed, Attention, AttentionItems, AttentionScratch, CHOSEN_WORDS, Change, Choice, Choices,
+    Chosen, Division, Embed, ITEM_WORDS, Indices, Input, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS,
+    NO_MASK, NO_SLOT, NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS, Prefill,
+    PrefillTiles, Product, ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
 };
 pub use memory::{Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word};
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
@@ -64,5 +65,5 @@ pub const KERNELS: [&str; 30] = [
     "prefill_64",
     "prefill_128",
     "prefill_256",
-    "argmax",
+    "sample",
 ];
