@@ -88,7 +88,7 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 11] = sources![
+const SOURCES: [(&str, &str); 12] = sources![
     "machine.cuh",
     "formats.cuh",
     "product.cu",
@@ -97,6 +97,7 @@ const SOURCES: [(&str, &str); 11] = sources![
     "attention.cuh",
     "attention.cu",
     "prefill.cu",
+    "sampling.cuh",
     "sampling.cu",
     "emulation/machine.hpp",
     "emulation/emulator.cpp",
@@ -113,7 +114,9 @@ fn compile() -> Emulate {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let output = Command::new(&compiler)
         // Fibres jump between stacks, which fortified `longjmp` takes for an error.
-        .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE", "-o"])
+        .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE"])
+        // What a kernel rounds twice stays rounded twice.
+        .args(["-ffp-contract=off", "-o"])
         .args([library.as_os_str(), source.as_os_str()])
         .output()
         .unwrap_or_else(|error| panic!("no C++ compiler {compiler:?} (set CXX): {error}"));
