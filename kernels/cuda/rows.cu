@@ -1,5 +1,5 @@
-// What is done to a row of the hidden state as a whole: looking a token up, adding a normalized
-// output, the last norm. A block for each row.
+// What is done to a row of a step as a whole: taking its token, looking it up, adding a normalized
+// output, the last norm. A block for each row of the hidden state.
 //
 // Each leaves what `product.cu` takes as input: the row times the weights of the norm that follows,
 // in bf16, and the sum of its squares.
@@ -48,6 +48,23 @@ DEVICE float weight_of(uint32_t type, const Planes& planes, uint32_t groups, uin
         case Q5_K_: return weight<Q5_K>(planes, groups, row, column);
         default: return weight<Q6_K>(planes, groups, row, column);
     }
+}
+
+// Puts tokens that a step has chosen where the next one reads its own. One that could not be chosen
+// becomes the first: its sequence has failed, and its row must still be one of the table's.
+struct Feed {
+    uint32_t* tokens;        // [rows]
+    const uint32_t* chosen;  // [choices][stride]
+    const uint32_t* pairs;   // [count]: row, choice
+    uint32_t count, stride, vocab, padding;
+};
+
+extern "C" __global__ void __launch_bounds__(ROW_THREADS)
+    feed(const __grid_constant__ Feed p) {
+    uint32_t i = blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (i >= p.count) return;
+    uint32_t token = p.chosen[size_t{p.pairs[2 * i + 1]} * p.stride];
+    p.tokens[p.pairs[2 * i]] = token < p.vocab ? token : 0;
 }
 
 struct Embed {

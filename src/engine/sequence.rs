@@ -219,8 +219,8 @@ impl Sequence {
         }
     }
 
-    /// Whether a step can go on with it: it can not if an id that is being chosen is its last, or all
-    /// that its reader has room for.
+    /// Whether a step can go on with it: it can not if an id that is being chosen is its last, or
+    /// all that its reader has room for.
     pub(super) fn may_run(&self) -> bool {
         self.pending.is_none() || (self.ids.len() < self.max_len && self.outlet.room() > 1)
     }
@@ -231,17 +231,16 @@ impl Sequence {
         is_plain && self.lookup.draft().is_empty() && !self.purpose.is_scoring()
     }
 
-    /// Describes the choices of ids at these outputs: that after the last id, and after each drafted
-    /// one as if it were right. False: there is nothing to choose, as it has ended.
-    pub(super) fn describe(&mut self, outputs: Range<usize>, choices: &mut Choices) -> bool {
+    /// Describes the choices of ids at these outputs: that after the last id, and after each
+    /// drafted one as if it were right. None, if that was the end.
+    pub(super) fn describe(&mut self, outputs: Range<usize>, choices: &mut Choices) {
         if !self.may_sample() {
-            return false;
+            return;
         }
         let num_pending = usize::from(self.pending.is_some());
         for (nth, output) in outputs.enumerate() {
             self.sampling.describe(output, num_pending + nth, choices);
         }
-        true
     }
 
     /// Goes on with an id that is not known yet: the n-th choice of the step.
@@ -336,7 +335,7 @@ impl Sequence {
         self.sampled.drain(..).for_each(|token| self.outlet.send(Event::Token(token)));
     }
 
-    /// Whether there is an id to sample, perhaps after one that is not known yet, of those that the constraint allows; notes the ending if
+    /// Whether there is an id to sample, of those that the constraint allows; notes the ending if
     /// there is none.
     fn may_sample(&mut self) -> bool {
         if self.ending.is_some() {

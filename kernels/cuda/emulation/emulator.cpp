@@ -30,11 +30,11 @@ struct Kernel {
 const Kernel KERNELS[] = {
     PRODUCTS(bf16), PRODUCTS(q4_0), PRODUCTS(q4_1), PRODUCTS(q5_0), PRODUCTS(q5_1),
     PRODUCTS(q8_0), PRODUCTS(q4_k), PRODUCTS(q5_k), PRODUCTS(q6_k),
-    KERNEL(embed, Embed), KERNEL(add_normed, AddNormed), KERNEL(normed, Normed),
+    KERNEL(feed, Feed), KERNEL(embed, Embed), KERNEL(add_normed, AddNormed), KERNEL(normed, Normed),
     KERNEL(unpack, Unpack), KERNEL(project_heads, Heads),
     KERNEL(attention_64, Attention), KERNEL(attention_128, Attention),
     KERNEL(attention_256, Attention), KERNEL(prefill_64, Prefill), KERNEL(prefill_128, Prefill),
-    KERNEL(prefill_256, Prefill), KERNEL(argmax, Argmax),
+    KERNEL(prefill_256, Prefill), KERNEL(sample, Sample),
 };
 
 void fibre_main() {

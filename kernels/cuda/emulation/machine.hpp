@@ -132,6 +132,16 @@ inline T shuffle(T value, unsigned from) {
     return result;
 }
 
+template <class F>
+inline uint32_t reduce(uint32_t value, F join) {
+    Offer offer = {{value}};
+    const Offer* offers = exchange(offer);
+    uint32_t result = offers[0].words[0];
+    for (int lane = 1; lane < LANES; ++lane) result = join(result, offers[lane].words[0]);
+    exchange(offer);  // Until every lane has read.
+    return result;
+}
+
 inline unsigned lane() { return machine.current->thread.x % LANES; }
 
 inline void need_full(uint32_t mask) {
@@ -161,6 +171,16 @@ template <class T>
 DEVICE T __shfl_sync(uint32_t mask, T value, int lane) {
     emulation::need_full(mask);
     return emulation::shuffle(value, static_cast<unsigned>(lane));
+}
+
+DEVICE uint32_t __reduce_add_sync(uint32_t mask, uint32_t value) {
+    emulation::need_full(mask);
+    return emulation::reduce(value, [](uint32_t a, uint32_t b) { return a + b; });
+}
+
+DEVICE uint32_t __reduce_max_sync(uint32_t mask, uint32_t value) {
+    emulation::need_full(mask);
+    return emulation::reduce(value, [](uint32_t a, uint32_t b) { return a > b ? a : b; });
 }
 
 DEVICE void __threadfence() {}
@@ -193,6 +213,15 @@ DEVICE uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
     }
     return result;
 }
+
+DEVICE int __clzll(uint64_t value) { return value ? __builtin_clzll(value) : 64; }
+
+// Rounded one by one: the emulator is compiled without contractions, too.
+DEVICE float __fadd_rn(float a, float b) { return a + b; }
+DEVICE float __fsub_rn(float a, float b) { return a - b; }
+DEVICE float __fmul_rn(float a, float b) { return a * b; }
+DEVICE float __fdiv_rn(float a, float b) { return a / b; }
+DEVICE uint64_t __float2ull_rn(float x) { return static_cast<uint64_t>(rintf(x)); }
 
 DEVICE float __expf(float x) { return expf(x); }
 DEVICE float rsqrtf(float x) { return 1.0f / sqrtf(x); }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
@@ -13,12 +13,13 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
     CUdevice_attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
 };
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaGraph, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+    CudaEvent, CudaFunction, CudaGraph, CudaStream, DevicePtr, DriverError, LaunchConfig,
+    PinnedHostSlice, PushKernelArg,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use super::KERNELS;
-use super::memory::{Gpu, GpuError, Memory, Recording};
+use super::memory::{Arrival, Gpu, GpuError, Memory, Recording};
 
 /// All kernels, compiled by `build.rs`.
 static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -32,6 +33,8 @@ pub struct CandleGpu {
     functions: HashMap<&'static str, CudaFunction>,
     name: String,
     multiprocessors: u32,
+    /// Memory to read into, which takes long to allocate.
+    pinned: Arc<Mutex<Vec<PinnedHostSlice<u8>>>>,
 }
 
 impl CandleGpu {
@@ -52,7 +55,11 @@ impl CandleGpu {
         let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(failed)?.unsigned_abs();
         let name = context.name().map_err(failed)?;
-        Ok(Self { stream, functions, name, multiprocessors })
+        Ok(Self { stream, functions, name, multiprocessors, pinned: Arc::default() })
+    }
+
+    fn lock_pinned(&self) -> MutexGuard<'_, Vec<PinnedHostSlice<u8>>> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,6 +108,25 @@ impl Gpu for CandleGpu {
         // given back.
         unsafe { memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }.map_err(failed)?;
         self.stream.synchronize().map_err(failed)
+    }
+
+    unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Box<dyn Arrival>, GpuError> {
+        let context = self.stream.context();
+        context.bind_to_thread().map_err(failed)?;
+        let spare = self.lock_pinned().pop_if(|spare| spare.len() >= bytes);
+        let mut pinned = match spare {
+            Some(spare) => spare,
+            // Without a flag: the default, for writing, is very slow to read.
+            // SAFETY: any bytes will do.
+            None => unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }.map_err(failed)?,
+        };
+        let to = pinned.as_mut_slice().map_err(failed)?;
+        // SAFETY: the caller says that these bytes are ours; they go to memory that is not touched
+        // before the event has happened.
+        unsafe { memcpy_dtoh_async(&mut to[..bytes], address, self.stream.cu_stream()) }
+            .map_err(failed)?;
+        let event = self.stream.record_event(None).map_err(failed)?;
+        Ok(Box::new(Pinned { event, pinned: Some(pinned), spares: Arc::clone(&self.pinned) }))
     }
 
     unsafe fn launch(
@@ -152,6 +178,36 @@ impl Gpu for CandleGpu {
             graph.ok_or_else(|| GpuError::Failed("another device's recording".to_owned()))?;
         let graph = graph.0.lock().unwrap_or_else(PoisonError::into_inner);
         graph.0.launch().map_err(failed)
+    }
+}
+
+/// Memory of the host that the device copies to while the host does something else.
+#[derive(Debug)]
+struct Pinned {
+    /// That the copy is done.
+    event: CudaEvent,
+    /// `None` once it is given back.
+    pinned: Option<PinnedHostSlice<u8>>,
+    spares: Arc<Mutex<Vec<PinnedHostSlice<u8>>>>,
+}
+
+impl Arrival for Pinned {
+    fn wait(mut self: Box<Self>, bytes: &mut [u8]) -> Result<(), GpuError> {
+        self.event.synchronize().map_err(failed)?;
+        if let Some(pinned) = self.pinned.take() {
+            bytes.copy_from_slice(&pinned.as_slice().map_err(failed)?[..bytes.len()]);
+            self.spares.lock().unwrap_or_else(PoisonError::into_inner).push(pinned);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // Not freed while the device may still write there. If this fails, it writes no more.
+        if self.pinned.is_some() {
+            let _ = self.event.synchronize();
+        }
     }
 }
 

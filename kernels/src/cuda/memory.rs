@@ -65,6 +65,12 @@ pub trait Gpu: Send + Sync + fmt::Debug {
     /// As for `write`.
     unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError>;
 
+    /// Copies so many bytes from the device, after what was launched so far, without waiting.
+    ///
+    /// # Safety
+    /// As for `write`.
+    unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Box<dyn Arrival>, GpuError>;
+
     /// Queues a kernel.
     ///
     /// # Safety
@@ -91,6 +97,12 @@ pub trait Gpu: Send + Sync + fmt::Debug {
     /// The recording is this device's, and what was promised of its launches holds again: their
     /// memory still is, and nobody else uses it at that time.
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError>;
+}
+
+/// Bytes on their way from a device.
+pub trait Arrival: Send + fmt::Debug {
+    /// Waits for all of them. There must be room for as many.
+    fn wait(self: Box<Self>, bytes: &mut [u8]) -> Result<(), GpuError>;
 }
 
 /// Launches with the parameters that they were given, to be queued again and again.
@@ -204,12 +216,24 @@ impl<T: Word> Buffer<T> {
     /// If there are not so many.
     pub fn read(&self, gpu: &dyn Gpu, at: usize, values: &mut [T]) -> Result<(), GpuError> {
         let view = self.view().slice(at..at + values.len());
-        // SAFETY: any bytes are values of `Word` types.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values))
-        };
         // SAFETY: the view lies in this memory.
-        unsafe { gpu.read(view.address, bytes) }
+        unsafe { gpu.read(view.address, bytes_of(values)) }
+    }
+
+    /// Copies `len` values from the device, from index `at` on, without waiting.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn read_later(
+        &self,
+        gpu: &dyn Gpu,
+        at: usize,
+        len: usize,
+    ) -> Result<Arriving<T>, GpuError> {
+        let view = self.view().slice(at..at + len);
+        // SAFETY: the view lies in this memory.
+        let arrival = unsafe { gpu.read_later(view.address, len * size_of::<T>())? };
+        Ok(Arriving { arrival, len, values: PhantomData })
     }
 
     /// All of it, to read.
@@ -221,6 +245,29 @@ impl<T: Word> Buffer<T> {
     pub fn view_mut(&mut self) -> ViewMut<'_, T> {
         ViewMut { address: self.memory.address, len: self.len, buffer: PhantomData }
     }
+}
+
+/// Values on their way from a device.
+#[derive(Debug)]
+pub struct Arriving<T> {
+    arrival: Box<dyn Arrival>,
+    len: usize,
+    values: PhantomData<T>,
+}
+
+impl<T: Word> Arriving<T> {
+    /// Waits for all of them.
+    pub fn wait(self) -> Result<Vec<T>, GpuError> {
+        let mut values = vec![T::default(); self.len];
+        self.arrival.wait(bytes_of(&mut values))?;
+        Ok(values)
+    }
+}
+
+fn bytes_of<T: Word>(values: &mut [T]) -> &mut [u8] {
+    let len = size_of_val(values);
+    // SAFETY: any bytes are values of `Word` types.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), len) }
 }
 
 /// A part of a buffer that a launch reads.

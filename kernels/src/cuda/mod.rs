@@ -26,15 +26,18 @@ pub use candle::CandleGpu;
 #[cfg(any(test, feature = "emulation"))]
 pub use emulator::{Emulator, Order};
 pub use launch::{
-    AddNormed, Argmax, Attention, AttentionItems, AttentionScratch, Division, Embed, ITEM_WORDS,
-    Indices, Input, MAX_GROUP, NO_SLOT, NO_TOKEN, Next, Normed, Output, PREFILL_WORDS, Prefill,
-    PrefillTiles, Product, ProjectHeads, StepRows, Unpack, list_items, list_tiles,
+    AddNormed, Attention, AttentionItems, AttentionScratch, CHOSEN_WORDS, Change, Choice, Choices,
+    Chosen, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, MAX_GROUP, MAX_TOP_LOGPROBS,
+    NO_LOGPROBS, NO_MASK, NO_SLOT, NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS,
+    Prefill, PrefillTiles, Product, ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
 };
-pub use memory::{Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word};
+pub use memory::{
+    Arrival, Arriving, Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word,
+};
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
 
 /// Names of all kernels, as the `.cu` files export them.
-pub const KERNELS: [&str; 30] = [
+pub const KERNELS: [&str; 31] = [
     "product_bf16_8",
     "product_bf16_32",
     "product_q4_0_8",
@@ -53,6 +56,7 @@ pub const KERNELS: [&str; 30] = [
     "product_q5_k_32",
     "product_q6_k_8",
     "product_q6_k_32",
+    "feed",
     "embed",
     "add_normed",
     "normed",
@@ -64,5 +68,5 @@ pub const KERNELS: [&str; 30] = [
     "prefill_64",
     "prefill_128",
     "prefill_256",
-    "argmax",
+    "sample",
 ];

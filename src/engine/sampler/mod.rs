@@ -3,13 +3,14 @@
 //! ```text
 //! logits -> stop ids masked -> bias -> penalties -> constraint's mask
 //!        -> highest                                                              (temperature 0)
-//!        -> temperature -> min_p -> top_k -> top_p -> draw
+//!        -> temperature -> min_p -> top_k -> top_p -> draw, in the order of ids
 //! ```
 //! Order and definitions are vLLM's; `repetition_penalty` is that of CTRL (arXiv 1909.05858), the
 //! other penalties are OpenAI's.
 //!
 //! Promises: a pure function of the logits, the parameters and the ids so far; one random number
-//! for each token, the n-th from seed and n; no input panics: NaN is an error.
+//! for each token, the n-th from seed and n; the same token as a GPU's, which keeps the same order
+//! and sums (`kernels/cuda/sampling.cu`); no input panics: NaN is an error.
 //! Never knows: the batch, text.
 
 mod random;
@@ -208,35 +209,38 @@ impl Sampler {
         let Choice { temperature, min_p_log: floor, random, .. } = *choice;
         let weighting = Weighting { max, temperature, floor };
         let limited = choice.top_k > 0 && choice.top_k < logits.len();
+        let top_p = f64::from(choice.top_p);
+        let candidates = &mut self.candidates;
         let chosen = if limited && choice.top_k <= FEW {
-            vector::top(logits, choice.top_k, &mut self.candidates);
-            let total = weighting.sum_of(&self.candidates);
-            let kept = nucleus(&self.candidates, weighting, choice.top_p, total);
-            draw(kept, weighting, random)
+            vector::top(logits, choice.top_k, candidates);
+            let target = top_p * weighting.sum_of(candidates);
+            draw_few(nucleus(candidates, weighting, target), weighting, random)
         } else if limited {
-            vector::select_top(logits, choice.top_k, &mut self.candidates);
-            let total = weighting.sum_of(&self.candidates);
-            weighting.reach(f64::from(choice.top_p) * total, &mut self.candidates);
-            draw(&self.candidates, weighting, random)
+            vector::select_top(logits, choice.top_k, candidates);
+            let target = top_p * weighting.sum_of(candidates);
+            weighting.reach(target, candidates);
+            vector::put_in_order(logits, candidates);
+            draw(candidates, weighting, random)
         } else if choice.top_p < 1.0 {
-            let total = weighting.sum(logits);
+            let target = top_p * weighting.sum(logits);
             // Few ids hold most of the probability, mostly.
-            vector::top(logits, FEW, &mut self.candidates);
-            let kept = nucleus(&self.candidates, weighting, choice.top_p, total);
+            vector::top(logits, FEW, candidates);
+            let kept = nucleus(candidates, weighting, target);
             if kept.len() < FEW {
-                draw(kept, weighting, random)
+                draw_few(kept, weighting, random)
             } else {
-                let target = f64::from(choice.top_p) * total;
-                vector::select_top(logits, logits.len(), &mut self.candidates);
-                weighting.reach(target, &mut self.candidates);
-                draw(&self.candidates, weighting, random)
+                vector::select_top(logits, logits.len(), candidates);
+                weighting.reach(target, candidates);
+                vector::put_in_order(logits, candidates);
+                draw(candidates, weighting, random)
             }
         } else {
             weighting.chunk_sums(logits, &mut self.chunk_sums);
             let total: f64 = self.chunk_sums.iter().sum();
             weighting.find(logits, &self.chunk_sums, random * total).map(|index| index as u32)
         };
-        // The highest logit has weight 1, so something was chosen.
+        // A random number is below 1, so something was chosen if sums are exact: they are, of up to
+        // half a million ids.
         Ok(chosen.unwrap_or(best as u32))
     }
 
@@ -280,38 +284,31 @@ fn find_max(logits: &[f32]) -> Result<(usize, f32), SampleError> {
     }
 }
 
-/// The shortest run of the best candidates whose weights reach `top_p` of `total`, and at least
-/// one; all that have a weight if they do not reach it.
-fn nucleus(
-    candidates: &[(f32, u32)],
-    weighting: Weighting,
-    top_p: f32,
-    total: f64,
-) -> &[(f32, u32)] {
-    let target = f64::from(top_p) * total;
+/// The shortest run of the best candidates whose weights reach `target`, and at least one; all if
+/// they do not reach it.
+fn nucleus(candidates: &mut [(f32, u32)], weighting: Weighting, target: f64) -> &mut [(f32, u32)] {
     let mut sum = 0.0;
-    for (index, &(logit, _)) in candidates.iter().enumerate() {
-        let weight = weighting.weight(logit);
-        if weight == 0.0 {
-            return &candidates[..index];
-        }
-        sum += f64::from(weight);
-        if sum >= target && top_p < 1.0 {
-            return &candidates[..=index];
-        }
-    }
-    candidates
+    let reached = candidates.iter().position(|&(logit, _)| {
+        sum += weighting.weight(logit);
+        sum >= target
+    });
+    let count = reached.map_or(candidates.len(), |index| index + 1);
+    &mut candidates[..count]
+}
+
+/// Draws one of these, in the order of their ids.
+fn draw_few(candidates: &mut [(f32, u32)], weighting: Weighting, random: f64) -> Option<u32> {
+    candidates.sort_unstable_by_key(|&(_, id)| id);
+    draw(candidates, weighting, random)
 }
 
 /// The candidate at which the running sum of weights passes `random` of their total.
 fn draw(candidates: &[(f32, u32)], weighting: Weighting, random: f64) -> Option<u32> {
-    let weights = || candidates.iter().map(|&(logit, _)| f64::from(weighting.weight(logit)));
-    let mut target = random * weights().sum::<f64>();
-    let passed = weights().position(|weight| {
-        target -= weight;
-        target < 0.0
+    let target = random * weighting.sum_of(candidates);
+    let mut sum = 0.0;
+    let passed = candidates.iter().find(|&&(logit, _)| {
+        sum += weighting.weight(logit);
+        sum > target
     });
-    // Rounding may leave a sliver above the last one.
-    let index = passed.or(candidates.len().checked_sub(1))?;
-    Some(candidates[index].1)
+    passed.map(|&(_, id)| id)
 }

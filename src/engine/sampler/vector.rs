@@ -63,6 +63,9 @@ fn max_or_nan(values: &[f32]) -> f32 {
 
 /// How logits become weights: `exp((logit - max) / temperature)`, 0 where that exponent is below
 /// `floor`. The highest logit has weight 1.
+///
+/// Weights are multiples of 2^-34, so that an f64 holds any sum of up to 2^19 of them exactly: in
+/// whatever order they are added, here or on a GPU, the sum is the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Weighting {
     pub(super) max: f32,
@@ -72,7 +75,12 @@ pub(super) struct Weighting {
 
 impl Weighting {
     #[inline]
-    pub(super) fn weight(self, logit: f32) -> f32 {
+    pub(super) fn weight(self, logit: f32) -> f64 {
+        rounded(self.unrounded(logit))
+    }
+
+    #[inline]
+    fn unrounded(self, logit: f32) -> f32 {
         let exponent = (logit - self.max) / self.temperature;
         // Computed even if not wanted: a branch would keep this from being SIMD.
         let weight = exp(exponent);
@@ -84,21 +92,21 @@ impl Weighting {
         logits.chunks(CHUNK).map(|chunk| self.chunk_sum(chunk)).sum()
     }
 
-    /// The sum of the weights of candidates, in their order.
+    /// The sum of the weights of candidates.
     pub(super) fn sum_of(self, candidates: &[(f32, u32)]) -> f64 {
-        candidates.iter().map(|&(logit, _)| f64::from(self.weight(logit))).sum()
+        candidates.iter().map(|&(logit, _)| self.weight(logit)).sum()
     }
 
     /// In two loops, of which the first, long one becomes SIMD.
     fn chunk_sum(self, chunk: &[f32]) -> f64 {
         let mut weights = [0.0; CHUNK];
         for (weight, &logit) in weights.iter_mut().zip(chunk) {
-            *weight = self.weight(logit);
+            *weight = self.unrounded(logit);
         }
         let mut sums = [0.0; LANES];
         for group in weights.as_chunks::<LANES>().0 {
             for lane in 0..LANES {
-                sums[lane] += f64::from(group[lane]);
+                sums[lane] += rounded(group[lane]);
             }
         }
         sums.into_iter().sum()
@@ -110,26 +118,20 @@ impl Weighting {
         sums.extend(logits.chunks(CHUNK).map(|chunk| self.chunk_sum(chunk)));
     }
 
-    /// The index at which the running sum of weights passes `target`, given `chunk_sums`; the last
-    /// with a weight if rounding keeps the sum below it.
-    pub(super) fn find(self, logits: &[f32], chunk_sums: &[f64], mut target: f64) -> Option<usize> {
-        let last_chunk = chunk_sums.len() - chunk_sums.iter().rev().position(|&s| s > 0.0)? - 1;
-        let mut chunk = 0;
-        while chunk < last_chunk && target >= chunk_sums[chunk] {
-            target -= chunk_sums[chunk];
-            chunk += 1;
-        }
-        let start = chunk * CHUNK;
-        let weights = logits[start..].iter().take(CHUNK).map(|&logit| self.weight(logit));
-        let mut found = None;
-        for (offset, weight) in weights.enumerate().filter(|&(_, weight)| weight > 0.0) {
-            found = Some(start + offset);
-            target -= f64::from(weight);
-            if target < 0.0 {
-                break;
-            }
-        }
-        found
+    /// The index at which the running sum of weights passes `target`, given `chunk_sums`.
+    pub(super) fn find(self, logits: &[f32], chunk_sums: &[f64], target: f64) -> Option<usize> {
+        let mut sum = 0.0;
+        let passes = |&chunk_sum: &f64| {
+            let is_here = sum + chunk_sum > target;
+            sum += if is_here { 0.0 } else { chunk_sum };
+            is_here
+        };
+        let start = chunk_sums.iter().position(passes)? * CHUNK;
+        let offset = logits[start..].iter().position(|&logit| {
+            sum += self.weight(logit);
+            sum > target
+        })?;
+        Some(start + offset)
     }
 
     /// Keeps the fewest best candidates whose weights together reach `target`, in no particular
@@ -157,9 +159,26 @@ impl Weighting {
     }
 }
 
-/// The order of candidates: the highest value first, the lowest index first among equals.
+/// The nearest multiple of 2^-34, which is what an f64 has room for beside 1.5 * 2^18.
+#[inline]
+fn rounded(weight: f32) -> f64 {
+    const ROUND: f64 = 393_216.0;
+    (f64::from(weight) + ROUND) - ROUND
+}
+
+/// The order of candidates: the highest value first, the lowest index first among equals, of which
+/// -0 and 0 are two: adding 0 makes them one.
 fn best_first(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+    (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then(a.1.cmp(&b.1))
+}
+
+/// Puts the best of `values` in the order of their indices, in linear time, whereas a sort of many
+/// would hold up others.
+pub(super) fn put_in_order(values: &[f32], best: &mut Vec<(f32, u32)>) {
+    let Some(last) = best.iter().copied().max_by(best_first) else { return };
+    best.clear();
+    let all = values.iter().copied().zip(0..);
+    best.extend(all.filter(|candidate| best_first(candidate, &last).is_le()));
 }
 
 /// The `count` highest values above negative infinity with their indices, the highest first, the

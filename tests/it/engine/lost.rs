@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
-use kernels::cuda::{Emulator, Gpu, GpuError, Memory, Order, Recording};
+use kernels::cuda::{Arrival, Emulator, Gpu, GpuError, Memory, Order, Recording};
 use mizan::engine::{Engine, EngineOptions, FinishReason};
 use mizan::model::executor::cuda::CudaExecutor;
 use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
@@ -22,12 +22,25 @@ struct Failing {
     left: Arc<AtomicUsize>,
 }
 
-impl Failing {
-    fn take(&self) -> Result<(), GpuError> {
-        match self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(GpuError::Failed("an illegal memory access".to_owned())),
-        }
+/// Takes one of them.
+fn take(left: &AtomicUsize) -> Result<(), GpuError> {
+    match left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(GpuError::Failed("an illegal memory access".to_owned())),
+    }
+}
+
+/// What is read later fails then too.
+#[derive(Debug)]
+struct Late {
+    arrival: Box<dyn Arrival>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Arrival for Late {
+    fn wait(self: Box<Self>, bytes: &mut [u8]) -> Result<(), GpuError> {
+        take(&self.left)?;
+        self.arrival.wait(bytes)
     }
 }
 
@@ -58,9 +71,16 @@ impl Gpu for Failing {
     }
 
     unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
-        self.take()?;
+        take(&self.left)?;
         // SAFETY: passed on.
         unsafe { self.emulator.read(address, bytes) }
+    }
+
+    unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Box<dyn Arrival>, GpuError> {
+        take(&self.left)?;
+        // SAFETY: passed on.
+        let arrival = unsafe { self.emulator.read_later(address, bytes)? };
+        Ok(Box::new(Late { arrival, left: Arc::clone(&self.left) }))
     }
 
     unsafe fn launch(
@@ -71,7 +91,7 @@ impl Gpu for Failing {
         parameters: &[u8],
     ) -> Result<(), GpuError> {
         // SAFETY: passed on.
-        self.take()
+        take(&self.left)
             .and_then(|()| unsafe { self.emulator.launch(kernel, grid, threads, parameters) })
     }
 
@@ -83,7 +103,7 @@ impl Gpu for Failing {
     }
 
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
-        self.take()?;
+        take(&self.left)?;
         // SAFETY: passed on.
         unsafe { self.emulator.replay(recording) }
     }

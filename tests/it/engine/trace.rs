@@ -103,6 +103,8 @@ fn show(action: &Action, names: &[String]) -> String {
         Action::Decode(id) => format!("decode {}", name(id)),
         Action::Draft(id, drafted) => format!("draft {} {drafted}", name(id)),
         Action::Accept(id, accepted) => format!("accept {} {accepted}", name(id)),
+        Action::Presume(id) => format!("presume {}", name(id)),
+        Action::Discard(id) => format!("discard {}", name(id)),
         Action::Finish(id, reason) => {
             let reason = match reason {
                 FinishReason::Stop => "stop",

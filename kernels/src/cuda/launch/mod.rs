@@ -3,8 +3,8 @@
 //!
 //! What lies on the device cannot be looked at here. Where a kernel finds its way by numbers that
 //! it reads there (tokens, slots, block tables), the host vouches for their bounds once, when it
-//! makes the view of them: [`Indices`], [`StepRows`], [`AttentionItems`] and [`PrefillTiles`] are
-//! made by `unsafe` functions that say what is promised.
+//! makes the view of them: [`Indices`], [`StepRows`], [`AttentionItems`], [`PrefillTiles`],
+//! [`Fed`] and [`Choices`] are made by `unsafe` functions that say what is promised.
 
 mod attention;
 mod heads;
@@ -19,8 +19,11 @@ pub use attention::{
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
 pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
 pub use product::{Division, Input, Next, Output, Product};
-pub use rows::{AddNormed, Embed, Normed, Unpack};
-pub use sampling::{Argmax, NO_TOKEN};
+pub use rows::{AddNormed, Embed, Fed, Feed, Normed, Unpack};
+pub use sampling::{
+    CHOSEN_WORDS, Change, Choice, Choices, Chosen, MAX_TOP_LOGPROBS, NO_LOGPROBS, NO_MASK,
+    NOT_COUNTED, NoToken, Sample,
+};
 
 use super::memory::{Gpu, GpuError, View};
 

@@ -1,11 +1,83 @@
-//! Whole rows of the hidden state (`rows.cu`).
+//! Whole rows of a step: their tokens and hidden states (`rows.cu`).
 
 use super::product::Next;
+use super::sampling::CHOSEN_WORDS;
 use super::{Indices, Parameters, run, to_u32};
 use crate::cuda::memory::{Gpu, GpuError, View, ViewMut};
 use crate::cuda::packing::{DeviceMatrix, GROUP};
 
 const THREADS: u32 = 256;
+
+/// Which rows of a step take which choice's token.
+#[derive(Clone, Copy, Debug)]
+pub struct Fed<'a> {
+    pairs: View<'a, u32>,
+    rows: usize,
+    choices: usize,
+}
+
+impl<'a> Fed<'a> {
+    /// `pairs` are `[..][2]`: a row, a choice.
+    ///
+    /// # Safety
+    /// When a launch that is given this runs, rows are below `rows`, and different; choices are
+    /// below `choices`.
+    pub unsafe fn new(pairs: View<'a, u32>, rows: usize, choices: usize) -> Self {
+        Self { pairs, rows, choices }
+    }
+}
+
+/// Puts chosen tokens among those of the next step. Where none could be chosen, token 0.
+#[derive(Debug)]
+pub struct Feed<'a> {
+    /// `[rows]`
+    pub tokens: ViewMut<'a, u32>,
+    /// Where they go to.
+    pub fed: Fed<'a>,
+    /// `[choices][CHOSEN_WORDS]`, as a [`super::Sample`] has left them.
+    pub chosen: View<'a, u32>,
+    /// Tokens are below it.
+    pub vocab: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FeedBlock {
+    tokens: u64,
+    chosen: u64,
+    pairs: u64,
+    count: u32,
+    stride: u32,
+    vocab: u32,
+    padding: u32,
+}
+
+// SAFETY: three fields of 8 bytes, then four of 4.
+unsafe impl Parameters for FeedBlock {}
+
+impl Feed<'_> {
+    /// Queues it.
+    ///
+    /// # Panics
+    /// If sizes do not fit together.
+    pub fn run(self, gpu: &dyn Gpu) -> Result<(), GpuError> {
+        let Feed { tokens, fed, chosen, vocab } = self;
+        let count = fed.pairs.len() / 2;
+        assert!(count > 0 && tokens.len() >= fed.rows, "{} rows", fed.rows);
+        assert!(chosen.len() >= fed.choices * CHOSEN_WORDS, "{} choices", fed.choices);
+        let block = FeedBlock {
+            tokens: tokens.address,
+            chosen: chosen.address,
+            pairs: fed.pairs.address,
+            count: to_u32(count),
+            stride: to_u32(CHOSEN_WORDS),
+            vocab: to_u32(vocab),
+            padding: 0,
+        };
+        // SAFETY: the block is this kernel's; where the pairs point to has been vouched for.
+        unsafe { run(gpu, "feed", [count.div_ceil(THREADS as usize), 1], THREADS, &block) }
+    }
+}
 
 /// Looks tokens up.
 #[derive(Debug)]

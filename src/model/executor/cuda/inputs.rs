@@ -11,8 +11,8 @@
 use std::ops::Range;
 
 use kernels::cuda::{
-    AttentionItems, Buffer, Gpu, ITEM_WORDS, Indices, NO_SLOT, PrefillTiles, StepRows, list_items,
-    list_tiles,
+    AttentionItems, Buffer, Gpu, ITEM_WORDS, Indices, NO_SLOT, PrefillTiles, StepRows, View,
+    ViewMut, list_items, list_tiles,
 };
 
 use crate::model::batch::{BLOCK_SIZE, BatchSequence, ForwardBatch};
@@ -236,7 +236,7 @@ impl StepInputs {
         self.rows
     }
 
-    fn view(&self, place: usize, len: usize) -> kernels::cuda::View<'_, u32> {
+    fn view(&self, place: usize, len: usize) -> View<'_, u32> {
         self.device.view().slice(place..place + len)
     }
 
@@ -245,6 +245,12 @@ impl StepInputs {
         let view = self.view(self.places.tokens, self.rows);
         // SAFETY: the batch was checked: tokens are below the vocabulary; so is what fills it up.
         unsafe { Indices::new(view, self.shape.vocab_size) }
+    }
+
+    /// The same, to put some there.
+    pub(super) fn tokens_mut(&mut self) -> ViewMut<'_, u32> {
+        let place = self.places.tokens;
+        self.device.view_mut().slice(place..place + self.rows)
     }
 
     /// The rows with logits.

@@ -13,6 +13,7 @@
 //! any before; a step that fails leaves nothing half done that the next could see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
 
+mod choose;
 mod inputs;
 mod room;
 mod weights;
@@ -23,14 +24,15 @@ use std::sync::Arc;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
     AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, GpuError, Input, Next,
-    Normed, Output, Prefill, Product, ProjectHeads, Recording, View,
+    Output, Prefill, Product, ProjectHeads, Recording, View,
 };
 use kernels::reference::RopePairs;
 
+use self::choose::DeviceChoices;
 use self::inputs::StepInputs;
 pub use self::room::{KvBlocks, Room};
 use self::weights::DeviceWeights;
-use super::{Executor, ExecutorLimits, Outputs};
+use super::{Chooser, Executor, ExecutorLimits, Outputs};
 use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
 use crate::model::config::{Activation, ModelConfig, RopeStyle};
 use crate::model::decoder::DecoderShape;
@@ -119,6 +121,7 @@ pub struct CudaExecutor {
     device_hidden: Buffer<f32>,
     logits: Vec<f32>,       // [num_outputs, vocab_size]
     final_hidden: Vec<f32>, // [num_hidden, hidden_size]
+    choices: DeviceChoices,
     /// The launches of whole steps, by how many rows they have; `None` after a first step of so
     /// many, which is run launch by launch, as the driver loads kernels when they first run.
     recordings: HashMap<usize, Option<Recording>>,
@@ -224,6 +227,7 @@ impl CudaExecutor {
             device_hidden: floats(hidden)?,
             logits: vec![0.0; limits.max_outputs * config.vocab_size],
             final_hidden: Vec::new(),
+            choices: DeviceChoices::new(gpu_ref, &limits, config.vocab_size)?,
             recordings: HashMap::new(),
             is_replayed: false,
             windows,
@@ -465,6 +469,7 @@ impl Executor for CudaExecutor {
         if set.has_moved {
             self.recordings.clear();
         }
+        self.choices.feed(&*self.gpu, &batch.fed, self.inputs.tokens_mut())?;
         self.is_replayed = match bucket.filter(|_| set.is_uniform) {
             Some(rows) => self.replay(rows)?,
             None => false,
@@ -493,27 +498,13 @@ impl Executor for CudaExecutor {
     }
 
     fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
-        if !self.is_replayed {
-            self.launch_logits()?;
-        }
-        let (config, gpu) = (&self.config, &*self.gpu);
-        let logits = batch.outputs.len() * config.vocab_size;
-        if logits > 0 {
-            self.device_logits.read(gpu, 0, &mut self.logits[..logits])?;
-        }
-        self.final_hidden.resize(batch.hidden.len() * config.hidden_size, 0.0);
-        if let Some(rows) = self.inputs.hidden() {
-            Normed {
-                hidden: self.state.hidden.view(),
-                rows,
-                norm: self.weights.output_norm.view(),
-                eps: config.norm_eps,
-                out: self.device_hidden.view_mut(),
-            }
-            .run(gpu)?;
-            self.device_hidden.read(gpu, 0, &mut self.final_hidden)?;
-        }
-        Ok(Outputs { logits: &self.logits[..logits], hidden: &self.final_hidden })
+        self.queue_outputs(batch)?;
+        let all: Vec<usize> = (0..batch.outputs.len()).collect();
+        self.read(&all)
+    }
+
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        Some(self)
     }
 }
 

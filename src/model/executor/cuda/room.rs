@@ -6,6 +6,7 @@
 
 use kernels::cuda::{Format, GROUP, Gpu, ITEM_WORDS, MAX_GROUP, TILE};
 
+use super::choose::bytes as choice_bytes;
 use super::inputs::TABLE_WORDS;
 use super::weights::not_run;
 use super::{ExecutorLimits, kinds_of_windows, max_items};
@@ -148,5 +149,5 @@ fn step_bytes(config: &ModelConfig, limits: &ExecutorLimits) -> usize {
         + (max_items + 1) * item_words
         + max_context * rotations
         + TABLE_WORDS;
-    4 * words + 2 * limits.max_tokens * row_halves
+    4 * words + 2 * limits.max_tokens * row_halves + choice_bytes(limits, config.vocab_size)
 }

@@ -1,0 +1,188 @@
+//! The engine on a GPU's executor, which chooses tokens itself and runs ahead, against the same one
+//! step by step, its logits read and sampled on the host: the same tokens, whatever is asked.
+//! Without the feature `cuda` the GPU is the emulator.
+
+use std::sync::Arc;
+
+use kernels::cuda::{Emulator, Gpu, Order};
+use mizan::engine::{
+    Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
+    SequenceRequest, SequenceStream, Turn,
+};
+use mizan::model::executor::cuda::CudaExecutor;
+use mizan::model::{
+    Decoder, DecoderShape, Executor, ExecutorLimits, ForwardBatch, Model, ModelError, Outputs,
+};
+
+use super::constrained::Rules;
+use super::fake;
+use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
+
+/// An executor whose logits are read, as if it could not choose.
+#[derive(Debug)]
+struct StepByStep(CudaExecutor);
+
+impl Executor for StepByStep {
+    fn embed(&mut self, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.embed(batch)
+    }
+
+    fn norm_qkv(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.norm_qkv(layer, batch)
+    }
+
+    fn attention(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.attention(layer, batch)
+    }
+
+    fn attention_output(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.attention_output(layer, batch)
+    }
+
+    fn gate_up(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.gate_up(layer, batch)
+    }
+
+    fn down(&mut self, layer: usize, batch: &ForwardBatch) -> Result<(), ModelError> {
+        self.0.down(layer, batch)
+    }
+
+    fn outputs(&mut self, batch: &ForwardBatch) -> Result<Outputs<'_>, ModelError> {
+        self.0.outputs(batch)
+    }
+}
+
+/// The GPU, or the emulator.
+fn gpu() -> Box<dyn Gpu> {
+    #[cfg(feature = "cuda")]
+    return Box::new(kernels::cuda::CandleGpu::new(0).expect("these tests need a GPU"));
+    #[cfg(not(feature = "cuda"))]
+    Box::new(Emulator::new(Order::Forwards))
+}
+
+const LIMITS: ExecutorLimits =
+    ExecutorLimits { max_tokens: 24, max_outputs: 8, num_blocks: 24, threads: 1 };
+
+fn start(model: &Arc<Model>, is_ahead: bool) -> (Engine, EngineCore) {
+    let executor = CudaExecutor::new(gpu(), Arc::clone(model), LIMITS).expect("it fits");
+    let executor: Box<dyn Executor> =
+        if is_ahead { Box::new(executor) } else { Box::new(StepByStep(executor)) };
+    let decoder = Decoder::new(executor, DecoderShape::new(&model.config, &LIMITS));
+    let options = EngineOptions {
+        max_batch: 6,
+        max_step_tokens: LIMITS.max_tokens,
+        num_blocks: LIMITS.num_blocks,
+        // Few sequences draft; these go ahead from the second on.
+        speculative_rows: 2,
+        ..fake::options(LIMITS.num_blocks)
+    };
+    Engine::without_thread(decoder, options)
+}
+
+fn prompt(number: u32, len: usize) -> Vec<u32> {
+    fake::prompt(number, len).into_iter().map(|id| id % VOCAB_SIZE as u32).collect()
+}
+
+/// What a caller may ask for, one kind after the other.
+fn requests() -> Vec<SequenceRequest> {
+    let greedy = SamplingParams::default();
+    let hot = |seed| SamplingParams { temperature: 1.3, seed, ..SamplingParams::default() };
+    let last = VOCAB_SIZE as u32 - 1;
+    let sampling = [
+        greedy.clone(),
+        hot(1),
+        SamplingParams { top_k: 7, ..hot(2) },
+        SamplingParams { top_p: 0.7, min_p: 0.01, top_logprobs: Some(3), ..hot(3) },
+        SamplingParams { repetition_penalty: 1.4, frequency_penalty: 0.3, ..hot(4) },
+        SamplingParams { presence_penalty: 0.8, top_logprobs: Some(0), ..greedy.clone() },
+        SamplingParams { logit_bias: vec![(3, 50.0), (last, 49.0)], ..hot(5) },
+        SamplingParams { prompt_logprobs: Some(2), ..greedy.clone() },
+        SamplingParams { min_tokens: 4, ..hot(6) },
+        SamplingParams { ignore_stop_ids: true, ..hot(7) },
+    ];
+    let mut requests: Vec<SequenceRequest> = (1..)
+        .zip(sampling)
+        .map(|(number, sampling)| SequenceRequest {
+            lane: u64::from(number % 3),
+            // Every fourth id, so that some of them end.
+            stop_ids: if number % 2 == 0 { (0..last).step_by(4).collect() } else { [].into() },
+            sampling,
+            ..fake::request(prompt(number, 1 + 5 * number as usize), 9)
+        })
+        .collect();
+    let constraint = Rules { min: 2, max: 8, ..Rules::any() }.boxed();
+    requests.push(SequenceRequest { constraint, ..fake::request(prompt(20, 4), 9) });
+    requests
+}
+
+#[derive(Default)]
+struct Seen {
+    outputs: Vec<(Vec<SampledToken>, FinishReason)>,
+    presumed: usize,
+    discarded: usize,
+    generated: u64,
+}
+
+/// One request more with every step.
+fn run(model: &Arc<Model>, is_ahead: bool) -> Seen {
+    let (engine, mut core) = start(model, is_ahead);
+    let mut requests = requests().into_iter();
+    let (mut streams, mut seen) = (Vec::new(), Seen::default());
+    loop {
+        streams.extend(requests.next().map(|request| engine.submit(request).expect("a place")));
+        let turn = core.step();
+        core.check();
+        let count = |is: fn(&Action) -> bool| core.actions().iter().filter(|a| is(a)).count();
+        seen.presumed += count(|action| matches!(action, Action::Presume(_)));
+        seen.discarded += count(|action| matches!(action, Action::Discard(_)));
+        if turn == Turn::Idle && requests.len() == 0 {
+            break;
+        }
+    }
+    seen.outputs = streams.iter_mut().map(read).collect();
+    seen.generated = engine.stats().generated_tokens;
+    seen
+}
+
+#[test]
+fn tokens_chosen_on_a_gpu_ahead_of_the_engine_are_those_of_steps_one_by_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tiny = TinyModel { storage: Storage::BF16, ..tiny_models::qwen3().with_heads_of(64) };
+    tiny.write_folder(folder.path(), 1);
+    let model = Arc::new(Model::open(folder.path()).expect("sound"));
+    let (ahead, by_step) = (run(&model, true), run(&model, false));
+    assert_eq!((by_step.presumed, by_step.discarded), (0, 0));
+    assert!(ahead.presumed > 10 && ahead.discarded > 0, "{} presumed", ahead.presumed);
+    assert_eq!(ahead.generated, by_step.generated);
+    let all = ahead.outputs.iter().zip(&by_step.outputs).enumerate();
+    for (nth, ((tokens, reason), (expected, expected_reason))) in all {
+        assert_eq!(reason, expected_reason, "request {nth}");
+        assert_eq!(ids(tokens), ids(expected), "request {nth}");
+        for (token, expected) in tokens.iter().zip(expected) {
+            assert_eq!(token.logprobs.is_some(), expected.logprobs.is_some(), "request {nth}");
+            let (Some(got), Some(right)) = (&token.logprobs, &expected.logprobs) else { continue };
+            // The sum's logarithm may differ in its last bit.
+            let is_near = |a: f32, b: f32| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
+            assert!(is_near(got.logprob, right.logprob), "{got:?} is not {right:?}");
+            assert_eq!(got.top.len(), right.top.len());
+            let top = got.top.iter().zip(&right.top);
+            assert!(top.clone().all(|(a, b)| a.0 == b.0 && is_near(a.1, b.1)), "{got:?}");
+        }
+    }
+}
+
+fn read(stream: &mut SequenceStream) -> (Vec<SampledToken>, FinishReason) {
+    let mut tokens = Vec::new();
+    loop {
+        match stream.blocking_next() {
+            Some(Event::Token(token)) => tokens.push(token),
+            Some(Event::Finished(reason)) => return (tokens, reason),
+            Some(Event::Prompt(scores)) => assert!(!scores.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn ids(tokens: &[SampledToken]) -> Vec<u32> {
+    tokens.iter().map(|token| token.id).collect()
+}
