@@ -127,10 +127,10 @@ pub struct Config {
     pub device: Device,
     /// Threads that compute; at least 1.
     pub threads: usize,
-    /// Sequences computed together in one step.
-    pub max_batch: usize,
-    /// Tokens computed in one step.
-    pub max_step_tokens: usize,
+    /// Sequences computed together in one step; `None` leaves it to the device.
+    pub max_batch: Option<usize>,
+    /// Tokens computed in one step; `None` leaves it to the device.
+    pub max_step_tokens: Option<usize>,
     /// Bytes for keys and values of each model; `None` leaves it to the model and the machine.
     pub kv_memory: Option<u64>,
     /// Bytes for all loaded models; `None` is three quarters of the machine's.
@@ -265,8 +265,8 @@ impl Config {
             models,
             device: Some(device),
             threads,
-            max_batch: Some(max_batch),
-            max_step_tokens: Some(max_step_tokens),
+            max_batch,
+            max_step_tokens,
             kv_memory,
             model_memory,
             model_wait_secs: Some(model_wait_secs),
@@ -318,8 +318,8 @@ impl Config {
             models,
             device,
             threads: threads.map_or_else(available_threads, |n| n.get() as usize),
-            max_batch: max_batch.get() as usize,
-            max_step_tokens: max_step_tokens.get() as usize,
+            max_batch: max_batch.map(|n| n.get() as usize),
+            max_step_tokens: max_step_tokens.map(|n| n.get() as usize),
             kv_memory: kv_memory.map(|size| size.bytes()),
             model_memory: model_memory.map(|size| size.bytes()),
             model_wait: Duration::from_secs(model_wait_secs.get()),

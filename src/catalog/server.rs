@@ -46,11 +46,11 @@ pub struct ServerSettings {
     #[arg(long, env = "MIZAN_THREADS", value_name = "N")]
     pub threads: Option<Number<1, 1_024>>,
 
-    /// Sequences computed together in one step [default: 32]
+    /// Sequences computed together in one step [default: 32, on a GPU 256]
     #[arg(long, env = "MIZAN_MAX_BATCH", value_name = "N")]
     pub max_batch: Option<Number<1, 1_024>>,
 
-    /// Tokens computed in one step, prompts included [default: 512]
+    /// Tokens computed in one step, prompts included [default: 512, on a GPU 2048]
     #[arg(long, env = "MIZAN_MAX_STEP_TOKENS", value_name = "N")]
     pub max_step_tokens: Option<Number<16, 65_536>>,
 
@@ -138,7 +138,7 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The values of settings that nobody gave.
     ///
-    /// `None` stays where the machine decides: data folder, threads, memory; and where there is
+    /// `None` stays where the machine decides: data folder, threads, steps, memory; and where there is
     /// nothing to be right by default: the address outside.
     pub fn defaults() -> Self {
         ServerSettings {
@@ -149,8 +149,8 @@ impl ServerSettings {
             models: None,
             device: Some(Device::Auto),
             threads: None,
-            max_batch: Some(const { Number::of(32) }),
-            max_step_tokens: Some(const { Number::of(512) }),
+            max_batch: None,
+            max_step_tokens: None,
             kv_memory: None,
             model_memory: None,
             model_wait_secs: Some(const { Number::of(30) }),

@@ -29,6 +29,27 @@ const MAX_DEFAULT_KV_BYTES: u64 = 2 << 30;
 /// decode. Each takes a float for each token of the vocabulary.
 const SCORED_ROWS: usize = 16;
 
+/// What a step has room for.
+#[derive(Clone, Copy)]
+struct StepSizes {
+    max_batch: usize,
+    max_tokens: usize,
+}
+
+/// Where the operator does not say.
+const ON_CPU: StepSizes = StepSizes { max_batch: 32, max_tokens: 512 };
+/// A GPU has read its weights for many rows nearly as soon as for one.
+const ON_GPU: StepSizes = StepSizes { max_batch: 256, max_tokens: 2048 };
+
+impl StepSizes {
+    /// These, where the settings are silent; every sequence of a batch has a row.
+    fn of(self, config: &Config) -> Self {
+        let max_batch = config.max_batch.unwrap_or(self.max_batch);
+        let max_tokens = config.max_step_tokens.unwrap_or(self.max_tokens).max(max_batch);
+        Self { max_batch, max_tokens }
+    }
+}
+
 /// The bounds of a decoder of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderLimits {
@@ -48,8 +69,10 @@ pub struct DecoderLimits {
 pub fn open_decoder(path: &Path, limits: DecoderLimits) -> Result<Decoder, ModelError> {
     let model = Arc::new(Model::open(path)?);
     let max_context = model.config.max_context;
-    let blocks = KvBlocks::Exactly(limits.num_blocks);
-    Ok(decoder(model, max_context, limits, blocks)?.decoder)
+    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device } = limits;
+    let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
+    let on_gpu = (limits, KvBlocks::Exactly(num_blocks));
+    Ok(decoder(device, model, max_context, limits, on_gpu)?.decoder)
 }
 
 /// The tokenizer that comes with the model at `path`.
@@ -65,34 +88,34 @@ struct Opened {
     gpu_bytes: Option<usize>,
 }
 
-/// Opens a model on its device; `on_gpu_blocks` are what it shall have on a GPU.
+/// Opens a model on its device, within the limits of that: on a GPU with as many blocks as are said
+/// beside them.
 fn decoder(
+    device: Device,
     model: Arc<Model>,
     max_context: usize,
-    limits: DecoderLimits,
-    on_gpu_blocks: KvBlocks,
+    on_cpu: ExecutorLimits,
+    on_gpu: (ExecutorLimits, KvBlocks),
 ) -> Result<Opened, ModelError> {
-    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device } = limits;
-    let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
-    let shape = DecoderShape { max_context, ..DecoderShape::new(&model.config, &limits) };
-    Ok(match on_gpu(device, &model, limits, on_gpu_blocks)? {
+    let config = model.config.clone();
+    let opened = |executor, limits: ExecutorLimits, gpu_bytes| {
+        let shape = DecoderShape { max_context, ..DecoderShape::new(&config, &limits) };
+        let decoder = Decoder::new(executor, shape);
+        Opened { decoder, num_blocks: limits.num_blocks, gpu_bytes }
+    };
+    Ok(match place_on_gpu(device, &model, on_gpu)? {
         Some(Placed { executor, num_blocks, bytes }) => {
-            let decoder = Decoder::new(executor, DecoderShape { num_blocks, ..shape });
-            Opened { decoder, num_blocks, gpu_bytes: Some(bytes) }
+            opened(executor, ExecutorLimits { num_blocks, ..on_gpu.0 }, Some(bytes))
         }
-        None => {
-            let executor = Box::new(CpuExecutor::new(model, limits)?);
-            Opened { decoder: Decoder::new(executor, shape), num_blocks, gpu_bytes: None }
-        }
+        None => opened(Box::new(CpuExecutor::new(model, on_cpu)?), on_cpu, None),
     })
 }
 
 /// The model on the GPU of this device; `None` where it is to run on the CPU.
-fn on_gpu(
+fn place_on_gpu(
     device: Device,
     model: &Arc<Model>,
-    limits: ExecutorLimits,
-    blocks: KvBlocks,
+    (limits, blocks): (ExecutorLimits, KvBlocks),
 ) -> Result<Option<Placed>, ModelError> {
     let on = |gpu: usize| cuda::on_gpu(gpu, Arc::clone(model), limits, blocks);
     match device {
@@ -126,7 +149,7 @@ impl Plan {
         let block_bytes = model.config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
         let bytes = config
             .kv_memory
-            .unwrap_or_else(|| default_kv_bytes(&model.config, context_length, config.max_batch));
+            .unwrap_or_else(|| default_kv_bytes(&model.config, context_length, ON_CPU.of(config)));
         let num_blocks = (bytes / block_bytes).min(u64::from(u32::MAX / BLOCK_SIZE as u32));
         if num_blocks == 0 {
             return Err(LoadError::Invalid(format!(
@@ -163,31 +186,33 @@ impl Plan {
             .or(file_template.as_deref())
             .map(|source| ChatTemplate::compile(source, &tokenizer))
             .transpose()?;
-        let max_tokens = config.max_step_tokens.max(config.max_batch);
         let speculative_rows = match config.speculation {
             Speculation::Off => 0,
             Speculation::PromptLookup => SPECULATIVE_ROWS,
         };
-        let limits = DecoderLimits {
-            max_tokens,
-            max_outputs: config.max_batch.max(speculative_rows) + SCORED_ROWS,
+        let (on_cpu, on_gpu) = (ON_CPU.of(config), ON_GPU.of(config));
+        let limits = |steps: StepSizes| ExecutorLimits {
+            max_tokens: steps.max_tokens,
+            max_outputs: steps.max_batch.max(speculative_rows) + SCORED_ROWS,
             num_blocks,
             threads: config.threads,
-            device: config.device,
         };
         let vocab_size = model.config.vocab_size;
         let least = context_length.div_ceil(BLOCK_SIZE);
         let on_gpu_blocks = match config.kv_memory {
             Some(_) => KvBlocks::Exactly(num_blocks),
-            None => KvBlocks::AsFits { least, most: least.saturating_mul(config.max_batch) },
+            None => KvBlocks::AsFits { least, most: least.saturating_mul(on_gpu.max_batch) },
         };
-        let opened = decoder(Arc::new(model), context_length, limits, on_gpu_blocks)?;
+        let gpu = (limits(on_gpu), on_gpu_blocks);
+        let model = Arc::new(model);
+        let opened = decoder(config.device, model, context_length, limits(on_cpu), gpu)?;
         let Opened { decoder, num_blocks, gpu_bytes } = opened;
+        let StepSizes { max_batch, max_tokens } = if gpu_bytes.is_some() { on_gpu } else { on_cpu };
         let memory = gpu_bytes.map_or(memory, |bytes| bytes as u64);
         let engine = Engine::start(
             decoder,
             EngineOptions {
-                max_batch: config.max_batch,
+                max_batch,
                 max_step_tokens: max_tokens,
                 max_waiting: config.queue,
                 num_blocks,
@@ -240,11 +265,11 @@ fn embedding(entry: &ModelEntry, model: &Model) -> Result<Result<Embedding, Stri
 
 /// A full batch of full contexts, if an eighth of the free memory and 2 GiB hold it; always one
 /// full context.
-fn default_kv_bytes(config: &ModelConfig, context_length: usize, max_batch: usize) -> u64 {
+fn default_kv_bytes(config: &ModelConfig, context_length: usize, steps: StepSizes) -> u64 {
     let blocks = context_length.div_ceil(BLOCK_SIZE) as u64;
     let one = blocks * config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
     let cap = (machine::available_memory() / 8).min(MAX_DEFAULT_KV_BYTES);
-    one.saturating_mul(max_batch as u64).min(cap).max(one)
+    one.saturating_mul(steps.max_batch as u64).min(cap).max(one)
 }
 
 /// The tokenizer that comes with the weights, and the chat template if there is one.

@@ -72,7 +72,7 @@ fn prints_what_it_resolves_to() {
     let catalog = Catalog::parse(&text, "models.toml", Path::new("")).expect("sound");
     match flags(&arguments).map(|flags| Config::resolve(flags, catalog)) {
         Ok(Ok(config)) => println!(
-            "\nRESOLVED port={} queue={} batch={} data={} models={} key={:?}",
+            "\nRESOLVED port={} queue={} batch={:?} data={} models={} key={:?}",
             config.port,
             config.queue,
             config.max_batch,
@@ -90,21 +90,21 @@ fn flags_come_before_environment_before_file_before_defaults() {
     let check = |arguments: &[&str], environment: &[(&str, &str)], expected: &str| {
         assert_eq!(resolve_in_process(arguments, environment), expected);
     };
-    check(&[], &[], "port=1111 queue=11 batch=32 data=/file/data models=b key=None");
+    check(&[], &[], "port=1111 queue=11 batch=None data=/file/data models=b key=None");
     check(
         &[],
         &[("MIZAN_PORT", "2222"), ("MIZAN_DATA", "/env"), ("MIZAN_MAX_BATCH", "2")],
-        "port=2222 queue=11 batch=2 data=/env models=b key=None",
+        "port=2222 queue=11 batch=Some(2) data=/env models=b key=None",
     );
     check(
         &["--port=3333", "--data=/flag", "--model=a", "--model=b"],
         &[("MIZAN_PORT", "2222"), ("MIZAN_DATA", "/env"), ("MIZAN_MODEL", "b")],
-        "port=3333 queue=11 batch=32 data=/flag models=a,b key=None",
+        "port=3333 queue=11 batch=None data=/flag models=a,b key=None",
     );
     check(
         &[],
         &[("MIZAN_MODEL", "bee,a"), ("MIZAN_ADMIN_KEY", "sixteen or more characters")],
-        "port=1111 queue=11 batch=32 data=/file/data models=b,a key=Some(***)",
+        "port=1111 queue=11 batch=None data=/file/data models=b,a key=Some(***)",
     );
     check(
         &[],

@@ -110,7 +110,7 @@ pub(super) fn run(flags: &ChargingFlags) -> Result<()> {
     ensure!(flags.tokens > 1, "there is nothing between the tokens of an answer of one");
     let (mut config, entry) = load_model_config(flags.store.clone(), flags.model.clone())?;
     config.threads = flags.threads.unwrap_or(config.threads);
-    config.max_batch = config.max_batch.max(flags.streams);
+    config.max_batch = config.max_batch.max(Some(flags.streams));
     let threads = config.threads;
     // Dropped last, after the books in it.
     let folder = Temporary::create(flags.folder.as_deref(), "charging")?;
