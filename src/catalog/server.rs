@@ -138,8 +138,8 @@ pub struct ServerSettings {
 impl ServerSettings {
     /// The values of settings that nobody gave.
     ///
-    /// `None` stays where the machine decides: data folder, threads, steps, memory; and where there is
-    /// nothing to be right by default: the address outside.
+    /// `None` stays where the machine decides: data folder, threads, steps, memory; and where there
+    /// is nothing to be right by default: the address outside.
     pub fn defaults() -> Self {
         ServerSettings {
             host: Some(Host("127.0.0.1".to_owned())),
