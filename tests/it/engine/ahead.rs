@@ -171,6 +171,39 @@ fn tokens_chosen_on_a_gpu_ahead_of_the_engine_are_those_of_steps_one_by_one() {
     }
 }
 
+/// A step that can not be run ends who is in it, those too whose last id was presumed; what is asked
+/// for afterwards finds all memory free.
+#[test]
+fn a_batch_that_fails_while_the_engine_is_ahead_ends_its_own_sequences() {
+    let options = EngineOptions { speculative_rows: 0, ..fake::options(32) };
+    let (engine, mut core) = fake::by_hand_beside(options, 8);
+    let ask = |number| fake::request(fake::prompt(number, 20), 30);
+    let submit = |request| engine.submit(request).expect("a place");
+    let mut first: Vec<_> = (0..3).map(|number| submit(ask(number))).collect();
+    for _ in 0..5 {
+        assert_eq!(core.step(), Turn::Ran);
+    }
+    assert!(core.actions().iter().any(|action| matches!(action, Action::Presume(_))));
+    let mut failing = submit(fake::request(vec![1, fake::FAILS], 3));
+    let mut waiting = {
+        assert_eq!(core.step(), Turn::Ran);
+        core.check();
+        submit(ask(9))
+    };
+    while core.step() == Turn::Ran {
+        core.check();
+    }
+    assert_eq!(read(&mut failing), (Vec::new(), FinishReason::Failed));
+    for (number, stream) in (0..).zip(&mut first) {
+        let (tokens, reason) = read(stream);
+        assert_eq!(reason, FinishReason::Failed);
+        // Of five steps the last one's token was not known yet.
+        assert_eq!(tokens, fake::expected(&ask(number)).0[..4]);
+    }
+    assert_eq!(read(&mut waiting), fake::expected(&ask(9)));
+    assert_eq!(engine.stats().blocks.owned, 0);
+}
+
 fn read(stream: &mut SequenceStream) -> (Vec<SampledToken>, FinishReason) {
     let mut tokens = Vec::new();
     loop {
