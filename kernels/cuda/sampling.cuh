@@ -25,10 +25,9 @@ struct LogitRow {
     uint32_t vocab;
 };
 
-// Gives `use` every `stride`-th logit; several are on their way at a time.
-template <class F>
+// Gives `use` every `stride`-th logit; `AT_ONCE` are on their way at a time.
+template <uint32_t AT_ONCE = 4, class F>
 DEVICE void for_each(const LogitRow& row, uint32_t from, uint32_t to, uint32_t stride, F use) {
-    constexpr uint32_t AT_ONCE = 4;
     for (uint32_t first = from; first < to; first += AT_ONCE * stride) {
         float logits[AT_ONCE];
 #pragma unroll
@@ -45,9 +44,9 @@ DEVICE void for_each(const LogitRow& row, uint32_t from, uint32_t to, uint32_t s
 }
 
 // The same of a thread's share of the row.
-template <class F>
+template <uint32_t AT_ONCE = 4, class F>
 DEVICE void for_mine(const LogitRow& row, F use) {
-    for_each(row, threadIdx.x, row.vocab, SAMPLE_THREADS, use);
+    for_each<AT_ONCE>(row, threadIdx.x, row.vocab, SAMPLE_THREADS, use);
 }
 
 // --- Order
@@ -252,24 +251,22 @@ DEVICE bool narrow(Ranks& ranks, const LogitRow& row, const Measure& measure, ui
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint64_t last = ranks.end - ranks.lowest - 1;
     uint32_t shift = last < PARTS ? 0 : 61 - static_cast<uint32_t>(__clzll(last));
-    uint32_t counts[PARTS] = {};
+    // How many in the upper 16 bits: a thread has 512 ids at most, whose weights are below 2^44.
+    constexpr uint32_t BITS = 48;
     uint64_t sums[PARTS] = {};
-    for_mine(row, [&](uint32_t id, float logit) {
+    for_mine<2>(row, [&](uint32_t id, float logit) {
         uint64_t rank = rank_of(logit, id);
         if (rank < ranks.lowest || rank >= ranks.end) return;
         uint32_t part = static_cast<uint32_t>((rank - ranks.lowest) >> shift);
-        uint64_t size = measure.of(logit);
+        uint64_t size = measure.of(logit) + (uint64_t{1} << BITS);
 #pragma unroll
-        for (uint32_t n = 0; n < PARTS; ++n) {
-            counts[n] += n == part;
-            sums[n] += n == part ? size : 0;
-        }
+        for (uint32_t n = 0; n < PARTS; ++n) sums[n] += n == part ? size : 0;
     });
     __syncthreads();
 #pragma unroll
     for (uint32_t n = 0; n < PARTS; ++n) {
-        uint32_t count = __reduce_add_sync(ALL_LANES, counts[n]);
-        uint64_t sum = warp_total(sums[n]);
+        uint32_t count = __reduce_add_sync(ALL_LANES, static_cast<uint32_t>(sums[n] >> BITS));
+        uint64_t sum = warp_total(sums[n] & ((uint64_t{1} << BITS) - 1));
         if (lane != 0) continue;
         shared.counts[n][warp] = count;
         shared.sums[n][warp] = sum;
@@ -301,6 +298,7 @@ DEVICE uint64_t find_rank(Ranks ranks, const LogitRow& row, const Measure& measu
     uint64_t rank = shared.list[threadIdx.x], total;
     uint64_t size = rank == IMPOSSIBLE ? 0 : measure.of(logit_of(rank));
     uint64_t until = ranks.above + block_prefix(size, total, shared);
+    if (ranks.above + total < target) return LOWEST_RANK;
     if (until >= target && until - size < target) shared.found = rank;
     __syncthreads();
     return shared.found;
