@@ -10,7 +10,7 @@ constexpr uint32_t SAMPLE_THREADS = 1024;
 constexpr uint32_t SAMPLE_WARPS = SAMPLE_THREADS / 32;
 constexpr uint32_t ALL_LANES = 0xFFFFFFFF;
 constexpr uint32_t MAX_LISTED = SAMPLE_THREADS;  // one for each thread
-constexpr uint32_t PARTS = 8;                    // that a range is divided into
+constexpr uint32_t PARTS = 4;  // that a range is divided into: more would not fit in registers
 
 struct SampleShared {
     uint64_t list[MAX_LISTED];
@@ -25,9 +25,10 @@ struct LogitRow {
     uint32_t vocab;
 };
 
-// Gives `use` every `stride`-th logit; `AT_ONCE` are on their way at a time.
-template <uint32_t AT_ONCE = 4, class F>
+// Gives `use` every `stride`-th logit; several are on their way at a time.
+template <class F>
 DEVICE void for_each(const LogitRow& row, uint32_t from, uint32_t to, uint32_t stride, F use) {
+    constexpr uint32_t AT_ONCE = 4;
     for (uint32_t first = from; first < to; first += AT_ONCE * stride) {
         float logits[AT_ONCE];
 #pragma unroll
@@ -44,9 +45,9 @@ DEVICE void for_each(const LogitRow& row, uint32_t from, uint32_t to, uint32_t s
 }
 
 // The same of a thread's share of the row.
-template <uint32_t AT_ONCE = 4, class F>
+template <class F>
 DEVICE void for_mine(const LogitRow& row, F use) {
-    for_each<AT_ONCE>(row, threadIdx.x, row.vocab, SAMPLE_THREADS, use);
+    for_each(row, threadIdx.x, row.vocab, SAMPLE_THREADS, use);
 }
 
 // --- Order
@@ -178,7 +179,10 @@ DEVICE uint64_t block_prefix(uint64_t value, uint64_t& total, SampleShared& shar
 // Puts the list in order, the best first.
 DEVICE void sort_list(SampleShared& shared) {
     uint32_t mine = threadIdx.x;
+    // Code that stays small: written out, 55 steps are fetched more slowly than they are run.
+#pragma unroll 1
     for (uint32_t size = 2; size <= MAX_LISTED; size *= 2) {
+#pragma unroll 1
         for (uint32_t step = size / 2; step > 0; step /= 2) {
             __syncthreads();
             uint32_t other = mine ^ step;
@@ -245,16 +249,16 @@ struct Ranks {
     uint32_t count;
 };
 
-// Keeps that eighth in which the sum, from the best id on, reaches `target`. False if it never does.
+// Keeps that part in which the sum, from the best id on, reaches `target`. False if it never does.
 DEVICE bool narrow(Ranks& ranks, const LogitRow& row, const Measure& measure, uint64_t target,
                    SampleShared& shared) {
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint64_t last = ranks.end - ranks.lowest - 1;
-    uint32_t shift = last < PARTS ? 0 : 61 - static_cast<uint32_t>(__clzll(last));
+    uint32_t shift = last < PARTS ? 0 : 62 - static_cast<uint32_t>(__clzll(last));
     // How many in the upper 16 bits: a thread has 512 ids at most, whose weights are below 2^44.
     constexpr uint32_t BITS = 48;
     uint64_t sums[PARTS] = {};
-    for_mine<2>(row, [&](uint32_t id, float logit) {
+    for_mine(row, [&](uint32_t id, float logit) {
         uint64_t rank = rank_of(logit, id);
         if (rank < ranks.lowest || rank >= ranks.end) return;
         uint32_t part = static_cast<uint32_t>((rank - ranks.lowest) >> shift);

@@ -194,7 +194,7 @@ fn a_higher_random_number_draws_a_higher_id() {
         });
         let ids: Vec<u32> = ids.collect();
         assert!(ids.is_sorted(), "top_k {top_k}, top_p {top_p}: {ids:?}");
-        assert!(ids[0] < 400 && ids[399] > 3600, "from all parts: {ids:?}");
+        assert!(ids[0] < 400 && ids[399] > 3000, "from all parts: {ids:?}");
     }
 }
 
