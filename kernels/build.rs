@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Kernels that a step waits for.
-const HOT: [&str; 4] = ["product_", "attention_", "prefill_", "project_heads"];
+const HOT: [&str; 5] = ["product_", "attention_", "prefill_", "project_heads", "sample"];
 
 fn main() {
     println!("cargo::rerun-if-changed=cuda");

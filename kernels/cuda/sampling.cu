@@ -138,17 +138,18 @@ struct Softmax {
     }
 };
 
-// Names the `count` most likely ids. `best` is the best rank of each thread, `highest` of all.
-DEVICE Softmax score(const LogitRow& row, uint64_t best, uint64_t highest, uint32_t count,
-                     uint32_t* chosen, SampleShared& shared) {
+// Names the `count` most likely ids, and what all are measured from. `best` is the best rank of each thread, `highest` of all.
+DEVICE void score(const LogitRow& row, uint64_t best, uint64_t highest, uint32_t count,
+                  Softmax& softmax, uint32_t* chosen, SampleShared& shared) {
     const Weighting plain = {logit_of(highest), 1.0f, __uint_as_float(0xFF800000)};
     double total = static_cast<double>(row_total(row, plain, LOWEST_RANK, shared));
-    Softmax softmax = {static_cast<double>(plain.max), log(total / static_cast<double>(UNITS))};
-    if (count > MAX_TOP) count = MAX_TOP;
-    if (count == 0) {
-        if (threadIdx.x == 0) chosen[2] = 0;
-        return softmax;
+    if (threadIdx.x == 0) {
+        softmax.max = static_cast<double>(plain.max);
+        softmax.log_sum = log(total / static_cast<double>(UNITS));
+        chosen[2] = 0;
     }
+    if (count > MAX_TOP) count = MAX_TOP;
+    if (count == 0) return;
     if (list_best(row, best, count, shared) == END_OF_RANKS) {
         const Ranks all = {LOWEST_RANK, END_OF_RANKS, 0, row.vocab};
         uint64_t last = find_rank(all, row, {false, plain}, count, shared);
@@ -156,29 +157,28 @@ DEVICE Softmax score(const LogitRow& row, uint64_t best, uint64_t highest, uint3
     }
     uint32_t nth = threadIdx.x;
     uint64_t rank = shared.list[nth];
-    if (nth >= count || rank == IMPOSSIBLE) return softmax;
+    if (nth >= count || rank == IMPOSSIBLE) return;
     chosen[3 + 2 * nth] = id_of(rank);
     chosen[4 + 2 * nth] = softmax.logprob(logit_of(rank));
     bool is_last = nth + 1 == count || shared.list[nth + 1] == IMPOSSIBLE;
     if (is_last) chosen[2] = nth + 1;
-    return softmax;
 }
 
 extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS)
     sample(const __grid_constant__ Sample p) {
     __shared__ SampleShared shared;
-    const Choice choice = p.choices[blockIdx.x];
+    __shared__ Softmax softmax;
+    const Choice& choice = p.choices[blockIdx.x];
     const LogitRow row = {p.logits + size_t{choice.row} * p.vocab, p.vocab};
     Change* changes = p.changes + choice.first_change;
     uint32_t* chosen = p.chosen + size_t{blockIdx.x} * CHOSEN_WORDS;
     const bool is_scored = choice.num_top != NO_LOGPROBS;
 
-    Softmax softmax = {};
     uint32_t fault = 0;
     if (is_scored) {
         uint64_t best = best_of_mine(row, nullptr), highest = block_max(best, shared);
         fault = fault_of(highest);
-        if (!fault) softmax = score(row, best, highest, choice.num_top, chosen, shared);
+        if (!fault) score(row, best, highest, choice.num_top, softmax, chosen, shared);
         __syncthreads();  // Before logits change under those who list them.
     }
 

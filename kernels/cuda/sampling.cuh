@@ -10,7 +10,7 @@ constexpr uint32_t SAMPLE_THREADS = 1024;
 constexpr uint32_t SAMPLE_WARPS = SAMPLE_THREADS / 32;
 constexpr uint32_t ALL_LANES = 0xFFFFFFFF;
 constexpr uint32_t MAX_LISTED = SAMPLE_THREADS;  // one for each thread
-constexpr uint32_t PARTS = 8;                    // that a range is divided into
+constexpr uint32_t PARTS = 4;  // that a range is divided into: more would not fit in registers
 
 struct SampleShared {
     uint64_t list[MAX_LISTED];
@@ -179,7 +179,10 @@ DEVICE uint64_t block_prefix(uint64_t value, uint64_t& total, SampleShared& shar
 // Puts the list in order, the best first.
 DEVICE void sort_list(SampleShared& shared) {
     uint32_t mine = threadIdx.x;
+    // Code that stays small: written out, 55 steps are fetched more slowly than they are run.
+#pragma unroll 1
     for (uint32_t size = 2; size <= MAX_LISTED; size *= 2) {
+#pragma unroll 1
         for (uint32_t step = size / 2; step > 0; step /= 2) {
             __syncthreads();
             uint32_t other = mine ^ step;
@@ -246,30 +249,28 @@ struct Ranks {
     uint32_t count;
 };
 
-// Keeps that eighth in which the sum, from the best id on, reaches `target`. False if it never does.
+// Keeps that part in which the sum, from the best id on, reaches `target`. False if it never does.
 DEVICE bool narrow(Ranks& ranks, const LogitRow& row, const Measure& measure, uint64_t target,
                    SampleShared& shared) {
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint64_t last = ranks.end - ranks.lowest - 1;
-    uint32_t shift = last < PARTS ? 0 : 61 - static_cast<uint32_t>(__clzll(last));
-    uint32_t counts[PARTS] = {};
+    uint32_t shift = last < PARTS ? 0 : 62 - static_cast<uint32_t>(__clzll(last));
+    // How many in the upper 16 bits: a thread has 512 ids at most, whose weights are below 2^44.
+    constexpr uint32_t BITS = 48;
     uint64_t sums[PARTS] = {};
     for_mine(row, [&](uint32_t id, float logit) {
         uint64_t rank = rank_of(logit, id);
         if (rank < ranks.lowest || rank >= ranks.end) return;
         uint32_t part = static_cast<uint32_t>((rank - ranks.lowest) >> shift);
-        uint64_t size = measure.of(logit);
+        uint64_t size = measure.of(logit) + (uint64_t{1} << BITS);
 #pragma unroll
-        for (uint32_t n = 0; n < PARTS; ++n) {
-            counts[n] += n == part;
-            sums[n] += n == part ? size : 0;
-        }
+        for (uint32_t n = 0; n < PARTS; ++n) sums[n] += n == part ? size : 0;
     });
     __syncthreads();
 #pragma unroll
     for (uint32_t n = 0; n < PARTS; ++n) {
-        uint32_t count = __reduce_add_sync(ALL_LANES, counts[n]);
-        uint64_t sum = warp_total(sums[n]);
+        uint32_t count = __reduce_add_sync(ALL_LANES, static_cast<uint32_t>(sums[n] >> BITS));
+        uint64_t sum = warp_total(sums[n] & ((uint64_t{1} << BITS) - 1));
         if (lane != 0) continue;
         shared.counts[n][warp] = count;
         shared.sums[n][warp] = sum;
@@ -301,6 +302,7 @@ DEVICE uint64_t find_rank(Ranks ranks, const LogitRow& row, const Measure& measu
     uint64_t rank = shared.list[threadIdx.x], total;
     uint64_t size = rank == IMPOSSIBLE ? 0 : measure.of(logit_of(rank));
     uint64_t until = ranks.above + block_prefix(size, total, shared);
+    if (ranks.above + total < target) return LOWEST_RANK;
     if (until >= target && until - size < target) shared.found = rank;
     __syncthreads();
     return shared.found;

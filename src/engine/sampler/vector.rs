@@ -286,4 +286,36 @@ mod tests {
             assert_eq!(found, sorted[..count.min(5000)]);
         }
     }
+    #[test]
+    fn zeros_of_both_signs_are_equals() {
+        let mut found = Vec::new();
+        top(&[-0.0, 0.0, -1.0, -0.0], 3, &mut found);
+        assert_eq!(found.iter().map(|&(_, index)| index).collect::<Vec<_>>(), [0, 1, 3]);
+    }
+
+    #[test]
+    fn sums_are_the_same_in_any_order() {
+        let weighting = Weighting { max: 0.0, temperature: 1.0, floor: f32::NEG_INFINITY };
+        // From 1 down to what is rounded to nothing, in no order.
+        let logits: Vec<f32> =
+            (0..70_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * -2e-6).collect();
+        let mut candidates: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
+        let sum = weighting.sum(&logits);
+        assert_eq!(sum, weighting.sum_of(&candidates));
+        candidates.sort_by(best_first);
+        assert_eq!(sum, weighting.sum_of(&candidates));
+        let right: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+        assert!((sum / right - 1.0).abs() < 1e-7, "{sum} is not {right}");
+    }
+
+    #[test]
+    fn the_best_are_put_in_the_order_of_their_indices() {
+        let values = [3.0, f32::NEG_INFINITY, 1.0, 2.0, 3.0, 2.0];
+        let mut best = vec![(3.0, 4), (2.0, 3), (3.0, 0)];
+        put_in_order(&values, &mut best);
+        assert_eq!(best, [(3.0, 0), (2.0, 3), (3.0, 4)]);
+        best.clear();
+        put_in_order(&values, &mut best);
+        assert_eq!(best, []);
+    }
 }

@@ -177,6 +177,27 @@ fn min_p_is_relative_to_the_most_likely() {
     check_distribution(&logits_of(&P), &params, &[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
+/// However many ids are kept, and however they were found.
+#[test]
+fn a_higher_random_number_draws_a_higher_id() {
+    // Some twenty different ones, each of many ids.
+    let logits: Vec<f32> =
+        (0..4000).map(|id| (uniform(5, id) * 20.0).floor() as f32 / 8.0).collect();
+    let mut seeds: Vec<u64> = (0..400).collect();
+    seeds.sort_by(|a, b| uniform(*a, 0).total_cmp(&uniform(*b, 0)));
+    for (top_k, top_p) in
+        [(0, 1.0), (300, 1.0), (300, 0.7), (1700, 1.0), (1700, 0.8), (0, 0.1), (0, 0.8)]
+    {
+        let ids = seeds.iter().map(|&seed| {
+            let params = SamplingParams { top_k, top_p, seed, ..hot() };
+            sample(&logits, params).expect("finite logits").id
+        });
+        let ids: Vec<u32> = ids.collect();
+        assert!(ids.is_sorted(), "top_k {top_k}, top_p {top_p}: {ids:?}");
+        assert!(ids[0] < 400 && ids[399] > 3000, "from all parts: {ids:?}");
+    }
+}
+
 #[test]
 fn extreme_temperatures_are_greedy_and_uniform() {
     let icy = SamplingParams { temperature: f32::MIN_POSITIVE, ..greedy() };

@@ -42,11 +42,10 @@ fn changes(case: &Case) -> Vec<Change> {
     let of_prompt: &[u32] = if repetition == 1.0 { &[] } else { prompt };
     let has_penalties = (repetition, frequency, presence) != (1.0, 0.0, 0.0);
     let of_output: &[u32] = if has_penalties { output } else { &[] };
-    for (&id, more) in
-        of_prompt.iter().zip([0].iter().cycle()).chain(of_output.iter().zip(&[1; 99]))
-    {
-        let change: &mut Change = changes.entry(id).or_insert_with(|| unchanged(id));
-        change.count = more + if change.count == NOT_COUNTED { 0 } else { change.count };
+    let counted = of_prompt.iter().map(|id| (*id, 0)).chain(of_output.iter().map(|id| (*id, 1)));
+    for (id, more) in counted {
+        let change = changes.entry(id).or_insert_with(|| unchanged(id));
+        change.count = if change.count == NOT_COUNTED { more } else { change.count + more };
     }
     changes.into_values().collect()
 }
@@ -56,11 +55,11 @@ fn on_gpu(gpu: &dyn Gpu, cases: &[Case]) -> Vec<Result<(u32, Option<TokenLogprob
     let vocab = cases[0].logits.len();
     let (mut logits, mut choices, mut all_changes, mut masks) = (vec![], vec![], vec![], vec![]);
     // The last row first: choices have an order of their own.
-    for (case, row) in cases.iter().zip(0..).rev() {
+    for (row, case) in cases.iter().enumerate().rev() {
         let (params, changes) = (&case.params, changes(case));
         choices.push(Choice {
             random: uniform(params.seed, case.output.len() as u64),
-            row,
+            row: row as u32,
             temperature: params.temperature,
             top_k: params.top_k as u32,
             top_p: params.top_p,
@@ -162,29 +161,19 @@ fn gpus() -> Vec<Box<dyn Gpu>> {
     vec![Box::new(Emulator::new(Order::Forwards)), Box::new(Emulator::new(Order::Backwards))]
 }
 
-/// Uniform in [0, 1).
-fn unit(random: &mut Random) -> f32 {
-    (random.next() >> 40) as f32 / (1 << 24) as f32
-}
-
-fn one_of<T: Copy>(random: &mut Random, values: &[T]) -> T {
-    values[random.next() as usize % values.len()]
-}
-
 fn ids(random: &mut Random, vocab: usize, most: usize) -> Vec<u32> {
-    let count = random.next() as usize % (most + 1);
-    (0..count).map(|_| (random.next() % vocab as u64) as u32).collect()
+    (0..random.below(most + 1)).map(|_| random.below(vocab) as u32).collect()
 }
 
 /// A row of one of ten kinds.
 fn logits(random: &mut Random, vocab: usize, kind: u64) -> Vec<f32> {
-    let bell = |random: &mut Random| (0..4).map(|_| unit(random) - 0.5).sum::<f32>();
+    let bell = |random: &mut Random| (0..4).map(|_| random.within(0.5)).sum::<f32>();
     let mut row: Vec<f32> = (0..vocab).map(|_| 6.0 * bell(random)).collect();
-    let some = random.next() as usize % vocab;
+    let some = random.below(vocab);
     match kind {
         0 => row[some] += 5.0,
         1 => row.iter_mut().for_each(|logit| *logit *= 1e-3),
-        2 => row.fill(row[0]),
+        2 => row.fill(-3.5),
         // Ties, and zeros of both signs.
         3 => row.iter_mut().for_each(|logit| *logit = (*logit / 2.0).round()),
         4 => row[some] = 40.0,
@@ -195,7 +184,7 @@ fn logits(random: &mut Random, vocab: usize, kind: u64) -> Vec<f32> {
             of_others.for_each(|(logit, _)| *logit = f32::NEG_INFINITY);
         }
         7 => row.iter_mut().for_each(|logit| *logit *= 1e37),
-        8 => row[some] = one_of(random, &[f32::NAN, f32::INFINITY, -f32::NAN]),
+        8 => row[some] = random.pick(&[f32::NAN, f32::INFINITY, -f32::NAN]),
         _ => row.iter_mut().for_each(|logit| *logit -= 1e4),
     }
     row
@@ -205,37 +194,39 @@ fn random_case(random: &mut Random, vocab: usize, kind: u64) -> Case {
     let logits = logits(random, vocab, kind);
     let mut biased = BTreeSet::new();
     let mut logit_bias = vec![];
-    if random.next().is_multiple_of(3) {
+    if random.below(3) == 0 {
         for id in ids(random, vocab, 20).into_iter().filter(|id| biased.insert(*id)) {
-            logit_bias.push((id, one_of(random, &[-100.0, -1.0, 0.3, 2.0, 100.0])));
+            logit_bias.push((id, random.pick(&[-100.0, -1.0, 0.3, 2.0, 100.0])));
         }
     }
-    let has_penalties = random.next().is_multiple_of(3);
+    let has_penalties = random.below(3) == 0;
     let penalty = |random: &mut Random, values: &[f32], none: f32| {
-        if has_penalties { one_of(random, values) } else { none }
+        if has_penalties { random.pick(values) } else { none }
     };
     let half = vocab / 2;
     let params = SamplingParams {
-        temperature: one_of(random, &[0.0, 0.3, 0.7, 1.0, 1.0, 1.3, 20.0, f32::MAX, 1e-38]),
-        top_k: one_of(random, &[0, 0, 0, 1, 2, 40, 511, 512, 513, half, vocab - 1, vocab]),
-        top_p: one_of(random, &[1.0, 1.0, 0.0, 0.1, 0.5, 0.9, 0.95, 0.999, 0.999_999_9]),
-        min_p: one_of(random, &[0.0, 0.0, 0.0, 0.02, 0.5, 1.0]),
+        temperature: random.pick(&[0.0, 0.3, 0.7, 1.0, 1.0, 1.3, 20.0, f32::MAX, 1e-38]),
+        top_k: random.pick(&[0, 0, 0, 1, 2, 40, 511, 512, 513, half, vocab - 1, vocab]),
+        top_p: random.pick(&[1.0, 1.0, 0.0, 0.1, 0.5, 0.9, 0.95, 0.999, 0.999_999_9]),
+        min_p: random.pick(&[0.0, 0.0, 0.0, 0.02, 0.5, 1.0]),
         repetition_penalty: penalty(random, &[1.0, 1.1, 0.7, 3.0], 1.0),
         frequency_penalty: penalty(random, &[0.0, 0.3, -1.7], 0.0),
         presence_penalty: penalty(random, &[0.0, 0.7, -0.1], 0.0),
         seed: random.next(),
         logit_bias,
-        top_logprobs: one_of(random, &[None, None, Some(0), Some(1), Some(20), Some(32)]),
-        ignore_stop_ids: random.next().is_multiple_of(4),
-        min_tokens: random.next() as usize % 20,
+        top_logprobs: random.pick(&[None, None, Some(0), Some(1), Some(20), Some(32)]),
+        ignore_stop_ids: random.below(4) == 0,
+        min_tokens: random.below(20),
         ..SamplingParams::default()
     };
-    let words = vocab.div_ceil(32);
-    let mask = random.next().is_multiple_of(3).then(|| {
-        let few = random.next().is_multiple_of(2);
-        (0..words).map(|_| if few { 1 << (random.next() % 40) } else { random.next() as u32 })
+    let mask = (random.below(3) == 0).then(|| {
+        let is_sparse = random.below(2) == 0;
+        let mut word = || {
+            let bits = random.next() as u32;
+            if is_sparse { 1u32.checked_shl(bits % 40).unwrap_or(0) } else { bits }
+        };
+        (0..vocab.div_ceil(32)).map(|_| word()).collect()
     });
-    let mask = mask.map(Iterator::collect);
     let [prompt, output] = [2000, 30].map(|most| ids(random, vocab, most));
     // One of them is no id.
     let stop_ids = [ids(random, vocab, 3), vec![vocab as u32 + 7]].concat();

@@ -193,6 +193,12 @@ fn changes_come_before_the_choice_and_masks_last() {
     let none = [0, 0];
     let words = sample((&rows, 41), &[Choice { mask: 0, ..choice }], &changes, &none);
     assert_eq!(Chosen::new(&words[0]).token(), Err(NoToken::NothingAllowed));
+    // What a mask lacks has no weight either.
+    let draws =
+        [0.0, LAST].map(|random| Choice { random, mask: 0, row: (random > 0.5).into(), ..HOT });
+    let words = sample((&[1.0; 80], 40), &draws, &[], &[0b110_0000, 0b1]);
+    let found: Vec<u32> = words.iter().map(|words| Chosen::new(words).token().unwrap()).collect();
+    assert_eq!(found, [5, 32]);
 }
 
 #[test]
