@@ -14,8 +14,11 @@ use mizan::model::{
     Decoder, DecoderShape, Executor, ExecutorLimits, ForwardBatch, Model, ModelError, Outputs,
 };
 
+use tempfile::TempDir;
+
 use super::constrained::Rules;
 use super::fake;
+use crate::support::random::Random;
 use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
 
 /// An executor whose logits are read, as if it could not choose.
@@ -62,6 +65,15 @@ fn gpu() -> Box<dyn Gpu> {
 
 const LIMITS: ExecutorLimits =
     ExecutorLimits { max_tokens: 24, max_outputs: 8, num_blocks: 24, threads: 1 };
+
+/// A model, and the folder of its files.
+fn open() -> (TempDir, Arc<Model>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tiny = TinyModel { storage: Storage::BF16, ..tiny_models::qwen3().with_heads_of(64) };
+    tiny.write_folder(folder.path(), 1);
+    let model = Arc::new(Model::open(folder.path()).expect("sound"));
+    (folder, model)
+}
 
 fn start(model: &Arc<Model>, is_ahead: bool) -> (Engine, EngineCore) {
     let executor = CudaExecutor::new(gpu(), Arc::clone(model), LIMITS).expect("it fits");
@@ -146,10 +158,7 @@ fn run(model: &Arc<Model>, is_ahead: bool) -> Seen {
 
 #[test]
 fn tokens_chosen_on_a_gpu_ahead_of_the_engine_are_those_of_steps_one_by_one() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let tiny = TinyModel { storage: Storage::BF16, ..tiny_models::qwen3().with_heads_of(64) };
-    tiny.write_folder(folder.path(), 1);
-    let model = Arc::new(Model::open(folder.path()).expect("sound"));
+    let (_folder, model) = open();
     let (ahead, by_step) = (run(&model, true), run(&model, false));
     assert_eq!((by_step.presumed, by_step.discarded), (0, 0));
     assert!(ahead.presumed > 10 && ahead.discarded > 0, "{} presumed", ahead.presumed);
@@ -171,8 +180,73 @@ fn tokens_chosen_on_a_gpu_ahead_of_the_engine_are_those_of_steps_one_by_one() {
     }
 }
 
-/// A step that can not be run ends who is in it, those too whose last id was presumed; what is asked
-/// for afterwards finds all memory free.
+/// Requests that come and go, a third of them given up, on a GPU for thousands of steps: what each
+/// one yields is what it yields alone, step by step.
+///
+/// Prompts of fewer than 16 ids: rows that go to attention together may differ by rounding.
+#[test]
+fn a_soak_of_requests_and_aborts() {
+    let num_steps = if cfg!(feature = "cuda") { 5_000 } else { 40 };
+    let (_folder, model) = open();
+    let mut random = Random(7);
+    let kinds: Vec<SequenceRequest> = requests()
+        .into_iter()
+        .map(|request| SequenceRequest {
+            prompt: prompt(random.below(40) as u32, 2 + random.below(14)),
+            ..request
+        })
+        .collect();
+    let (alone, mut alone_core) = start(&model, false);
+    let expected: Vec<_> = kinds
+        .iter()
+        .map(|request| {
+            let mut stream = alone.submit(request.clone()).expect("a place");
+            while alone_core.step() == Turn::Ran {}
+            read(&mut stream)
+        })
+        .collect();
+    let (engine, mut core) = start(&model, true);
+    let mut open: Vec<(usize, SequenceStream, Vec<u32>)> = Vec::new();
+    let (mut num_whole, mut num_aborted) = (0, 0);
+    for step in 0.. {
+        if step < num_steps && open.len() < 9 {
+            let kind = random.below(kinds.len());
+            let stream = engine.submit(kinds[kind].clone()).expect("a place");
+            open.push((kind, stream, Vec::new()));
+        }
+        if step < num_steps && random.below(6) == 0 && !open.is_empty() {
+            open.swap_remove(random.below(open.len()));
+            num_aborted += 1;
+        }
+        let turn = core.step();
+        core.check();
+        open.retain_mut(|(kind, stream, tokens)| {
+            let (all, ending) = &expected[*kind];
+            while let Some(event) = stream.try_next() {
+                match event {
+                    Event::Token(token) => tokens.push(token.id),
+                    Event::Finished(reason) => {
+                        assert_eq!((&*tokens, reason), (&ids(all), *ending), "request {kind}");
+                        num_whole += 1;
+                        return false;
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!(*tokens, ids(all)[..tokens.len()], "request {kind}");
+            true
+        });
+        if step >= num_steps && turn == Turn::Idle {
+            break;
+        }
+    }
+    assert!(num_whole > num_steps / 8 && num_aborted > num_steps / 20, "{num_whole} whole");
+    assert!(open.is_empty(), "every stream has ended");
+    assert_eq!(engine.stats().blocks.owned, 0);
+}
+
+/// A step that can not be run ends who is in it, those too whose last id was presumed; what is
+/// asked for afterwards finds all memory free.
 #[test]
 fn a_batch_that_fails_while_the_engine_is_ahead_ends_its_own_sequences() {
     let options = EngineOptions { speculative_rows: 0, ..fake::options(32) };

@@ -11,7 +11,7 @@ mod handle;
 mod lost;
 mod real;
 mod sampler;
-//mod sampler_cuda;
+mod sampler_cuda;
 mod scoring;
 mod simulation;
 mod speculation;
