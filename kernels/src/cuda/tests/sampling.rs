@@ -168,7 +168,7 @@ fn changes_come_before_the_choice_and_masks_last() {
         change(3, 0, -1.0),
         change(33, NOT_COUNTED, 100.0),
     ];
-    let mut logits = vec![-1.0; 41];
+    let mut logits = [-1.0; 41];
     (logits[1], logits[3], logits[33], logits[40]) = (f32::NAN, 2.0, -80.0, 4.5);
     let choice = Choice {
         repetition_penalty: 2.0,
