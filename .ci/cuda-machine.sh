@@ -7,7 +7,8 @@
 #                                     builder's: checks and measures
 #
 # Checks: every kernel against the reference, the executor against the reference executor for each
-# family, compute-sanitizer where it is installed. Measures: the kernels; decoding and prefill of
+# family, sampling against the host's, a soak of requests and aborts, compute-sanitizer where it is
+# installed. Measures: the kernels; decoding and prefill of
 # the models in MIZAN_TEST_MODELS, if that is set, on the GPU. Fails if a check fails or no GPU is
 # there.
 set -euo pipefail
@@ -70,6 +71,8 @@ check() {
     local skipped=()
     [[ -n ${MIZAN_TEST_MODELS:-} ]] || skipped=(--skip a_real_quantized_file)
     ./mizan-tests model::cuda "${skipped[@]}"
+    step "sampling, running ahead, a soak with aborts"
+    ./mizan-tests engine::sampler_cuda engine::ahead
     if command -v compute-sanitizer >/dev/null; then
         for tool in memcheck racecheck synccheck; do
             step "compute-sanitizer, $tool"

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use kernels::cuda::{Emulator, Gpu, Order};
+use kernels::cuda::Order;
 use mizan::engine::{
     Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
     SequenceRequest, SequenceStream, Turn,
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::constrained::Rules;
 use super::fake;
+use crate::support::gpu::gpu;
 use crate::support::random::Random;
 use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
 
@@ -55,14 +56,6 @@ impl Executor for StepByStep {
     }
 }
 
-/// The GPU, or the emulator.
-fn gpu() -> Box<dyn Gpu> {
-    #[cfg(feature = "cuda")]
-    return Box::new(kernels::cuda::CandleGpu::new(0).expect("these tests need a GPU"));
-    #[cfg(not(feature = "cuda"))]
-    Box::new(Emulator::new(Order::Forwards))
-}
-
 const LIMITS: ExecutorLimits =
     ExecutorLimits { max_tokens: 24, max_outputs: 8, num_blocks: 24, threads: 1 };
 
@@ -76,7 +69,8 @@ fn open() -> (TempDir, Arc<Model>) {
 }
 
 fn start(model: &Arc<Model>, is_ahead: bool) -> (Engine, EngineCore) {
-    let executor = CudaExecutor::new(gpu(), Arc::clone(model), LIMITS).expect("it fits");
+    let executor =
+        CudaExecutor::new(gpu(Order::Forwards), Arc::clone(model), LIMITS).expect("it fits");
     let executor: Box<dyn Executor> =
         if is_ahead { Box::new(executor) } else { Box::new(StepByStep(executor)) };
     let decoder = Decoder::new(executor, DecoderShape::new(&model.config, &LIMITS));

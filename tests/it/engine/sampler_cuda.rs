@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use kernels::cuda::{
     Buffer, CHOSEN_WORDS, Change, Choice, Choices, Chosen, Gpu, NO_LOGPROBS, NO_MASK, NOT_COUNTED,
-    NoToken, Sample,
+    NoToken, Order, Sample,
 };
 use mizan::engine::sampler::{SampleError, Sampler, SamplerState, uniform};
 use mizan::engine::{SamplingParams, TokenLogprobs};
 
+use crate::support::gpu::gpu;
 use crate::support::random::Random;
 
 /// A row, and all that its choice depends on.
@@ -150,15 +151,8 @@ fn check(cases: &[Case]) -> Vec<Result<u32, NoToken>> {
     right.into_iter().map(|right| right.map(|(token, _)| token)).collect()
 }
 
-#[cfg(feature = "cuda")]
 fn gpus() -> Vec<Box<dyn Gpu>> {
-    vec![Box::new(kernels::cuda::CandleGpu::new(0).expect("these tests need a GPU"))]
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpus() -> Vec<Box<dyn Gpu>> {
-    use kernels::cuda::{Emulator, Order};
-    vec![Box::new(Emulator::new(Order::Forwards)), Box::new(Emulator::new(Order::Backwards))]
+    vec![gpu(Order::Forwards), gpu(Order::Backwards)]
 }
 
 fn ids(random: &mut Random, vocab: usize, most: usize) -> Vec<u32> {

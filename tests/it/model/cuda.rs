@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use kernels::cuda::{Emulator, Gpu, Order};
+use kernels::cuda::{Emulator, Order};
 use mizan::model::executor::cuda::{CudaExecutor, KvBlocks, Placed, place};
 use mizan::model::verify::{Comparison, Gates, logits_of_each_position};
 use mizan::model::{BatchSequence, Executor, ExecutorLimits, ForwardBatch, Model};
 
 use super::{decoder, limits, reference_logits};
+use crate::support::gpu::gpu;
 use crate::support::models;
 use crate::support::random::Random;
 use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
@@ -28,15 +29,6 @@ fn open(tiny: TinyModel) -> Arc<Model> {
     let tiny = TinyModel { storage: Storage::BF16, ..tiny.with_heads_of(64) };
     tiny.write_folder(folder.path(), 1);
     Arc::new(Model::open(folder.path()).expect("sound"))
-}
-
-/// The GPU, which has its own order, or the emulator.
-fn gpu(order: Order) -> Box<dyn Gpu> {
-    #[cfg(feature = "cuda")]
-    if order == Order::Forwards {
-        return Box::new(kernels::cuda::CandleGpu::new(0).expect("these tests need a GPU"));
-    }
-    Box::new(Emulator::new(order))
 }
 
 fn executor(model: &Arc<Model>, order: Order, limits: ExecutorLimits) -> Box<dyn Executor> {

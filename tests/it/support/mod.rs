@@ -3,6 +3,7 @@
 pub mod beside;
 pub mod fake_provider;
 pub mod gguf;
+pub mod gpu;
 pub mod models;
 pub mod random;
 pub mod scripted;
