@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
@@ -27,14 +27,20 @@ static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"
 /// Bytes of the largest parameter block.
 const MAX_PARAMETERS: usize = 256;
 
+/// Bytes of a copy to the device that go through pinned memory: what a step writes, not weights.
+const MAX_STAGED: usize = 4 << 20;
+
+/// Bytes of a piece of pinned memory, at least: they serve for any of a step's copies.
+const MIN_PINNED: usize = 1 << 18;
+
 /// One GPU.
 pub struct CandleGpu {
     stream: Arc<CudaStream>,
     functions: HashMap<&'static str, CudaFunction>,
     name: String,
     multiprocessors: u32,
-    /// Memory to read into, which takes long to allocate.
-    pinned: Arc<Mutex<Vec<PinnedHostSlice<u8>>>>,
+    /// Kept, as it takes long to allocate.
+    pinned: Arc<Mutex<Vec<Pinned>>>,
 }
 
 impl CandleGpu {
@@ -58,8 +64,18 @@ impl CandleGpu {
         Ok(Self { stream, functions, name, multiprocessors, pinned: Arc::default() })
     }
 
-    fn lock_pinned(&self) -> MutexGuard<'_, Vec<PinnedHostSlice<u8>>> {
-        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Memory of at least so many bytes that no copy uses.
+    fn take_pinned(&self, bytes: usize) -> Result<Pinned, GpuError> {
+        let is_free = |pinned: &Pinned| pinned.memory.len() >= bytes && pinned.event.is_complete();
+        let mut pool = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = pool.iter().position(is_free) {
+            return Ok(pool.swap_remove(place));
+        }
+        let (context, len) = (self.stream.context(), bytes.next_power_of_two().max(MIN_PINNED));
+        // Without a flag: the usual one, for writing only, makes reading very slow.
+        // SAFETY: any bytes will do.
+        let memory = unsafe { context.alloc_pinned_with_flags::<u8>(len, 0) }.map_err(failed)?;
+        Ok(Pinned { memory, event: context.new_event(None).map_err(failed)? })
     }
 }
 
@@ -97,9 +113,21 @@ impl Gpu for CandleGpu {
 
     unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
         self.stream.context().bind_to_thread().map_err(failed)?;
-        // SAFETY: the caller says that these bytes are ours. From pageable memory the driver has
-        // copied them when it returns.
-        unsafe { memcpy_htod_async(address, bytes, self.stream.cu_stream()) }.map_err(failed)
+        let stream = self.stream.cu_stream();
+        if bytes.len() > MAX_STAGED {
+            // SAFETY: the caller says that these bytes are ours. From pageable memory the driver
+            // has copied them when it returns.
+            return unsafe { memcpy_htod_async(address, bytes, stream) }.map_err(failed);
+        }
+        // From pinned memory, or the driver might wait for what runs.
+        let mut pinned = self.take_pinned(bytes.len())?;
+        let staged = &mut pinned.memory.as_mut_slice().map_err(failed)?[..bytes.len()];
+        staged.copy_from_slice(bytes);
+        // SAFETY: as above; the staged bytes are not touched before the event has happened.
+        unsafe { memcpy_htod_async(address, staged, stream) }.map_err(failed)?;
+        pinned.event.record(&self.stream).map_err(failed)?;
+        give_back(&self.pinned, pinned);
+        Ok(())
     }
 
     unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError> {
@@ -111,22 +139,13 @@ impl Gpu for CandleGpu {
     }
 
     unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Box<dyn Arrival>, GpuError> {
-        let context = self.stream.context();
-        context.bind_to_thread().map_err(failed)?;
-        let spare = self.lock_pinned().pop_if(|spare| spare.len() >= bytes);
-        let mut pinned = match spare {
-            Some(spare) => spare,
-            // Without a flag: the default, for writing, is very slow to read.
-            // SAFETY: any bytes will do.
-            None => unsafe { context.alloc_pinned_with_flags::<u8>(bytes, 0) }.map_err(failed)?,
-        };
-        let to = pinned.as_mut_slice().map_err(failed)?;
+        let mut pinned = self.take_pinned(bytes)?;
+        let to = &mut pinned.memory.as_mut_slice().map_err(failed)?[..bytes];
         // SAFETY: the caller says that these bytes are ours; they go to memory that is not touched
         // before the event has happened.
-        unsafe { memcpy_dtoh_async(&mut to[..bytes], address, self.stream.cu_stream()) }
-            .map_err(failed)?;
-        let event = self.stream.record_event(None).map_err(failed)?;
-        Ok(Box::new(Pinned { event, pinned: Some(pinned), spares: Arc::clone(&self.pinned) }))
+        unsafe { memcpy_dtoh_async(to, address, self.stream.cu_stream()) }.map_err(failed)?;
+        pinned.event.record(&self.stream).map_err(failed)?;
+        Ok(Box::new(Reading { pinned, pool: Arc::clone(&self.pinned) }))
     }
 
     unsafe fn launch(
@@ -181,33 +200,39 @@ impl Gpu for CandleGpu {
     }
 }
 
-/// Memory of the host that the device copies to while the host does something else.
+/// Memory of the host that is copied to or from while the host does something else.
 #[derive(Debug)]
 struct Pinned {
-    /// That the copy is done.
+    memory: PinnedHostSlice<u8>,
+    /// That its newest copy is done.
     event: CudaEvent,
-    /// `None` once it is given back.
-    pinned: Option<PinnedHostSlice<u8>>,
-    spares: Arc<Mutex<Vec<PinnedHostSlice<u8>>>>,
-}
-
-impl Arrival for Pinned {
-    fn wait(mut self: Box<Self>, bytes: &mut [u8]) -> Result<(), GpuError> {
-        self.event.synchronize().map_err(failed)?;
-        if let Some(pinned) = self.pinned.take() {
-            bytes.copy_from_slice(&pinned.as_slice().map_err(failed)?[..bytes.len()]);
-            self.spares.lock().unwrap_or_else(PoisonError::into_inner).push(pinned);
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // Not freed while the device may still write there. If this fails, it writes no more.
-        if self.pinned.is_some() {
-            let _ = self.event.synchronize();
-        }
+        // Not freed while a copy goes on. If this fails, none does any more.
+        let _ = self.event.synchronize();
+    }
+}
+
+fn give_back(pool: &Mutex<Vec<Pinned>>, pinned: Pinned) {
+    pool.lock().unwrap_or_else(PoisonError::into_inner).push(pinned);
+}
+
+/// Bytes on their way to the host.
+#[derive(Debug)]
+struct Reading {
+    pinned: Pinned,
+    pool: Arc<Mutex<Vec<Pinned>>>,
+}
+
+impl Arrival for Reading {
+    fn wait(self: Box<Self>, bytes: &mut [u8]) -> Result<(), GpuError> {
+        let Self { pinned, pool } = *self;
+        pinned.event.synchronize().map_err(failed)?;
+        bytes.copy_from_slice(&pinned.memory.as_slice().map_err(failed)?[..bytes.len()]);
+        give_back(&pool, pinned);
+        Ok(())
     }
 }
 
