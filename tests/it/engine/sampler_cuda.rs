@@ -1,6 +1,6 @@
 //! The sampler of GPUs against the host's: the same logits, parameters and random numbers give the
-//! same token, or the same error, and the same log probabilities. Without the feature `cuda` it runs
-//! on the emulator, threads taking turns in either order; with it on the GPU.
+//! same token, or the same error, and the same log probabilities. Without the feature `cuda` it
+//! runs on the emulator, threads taking turns in either order; with it on the GPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
