@@ -1,7 +1,7 @@
 // From a row's logits to one token: a block for each choice.
 //
-// The same token as the host's sampler (`engine/sampler`) chooses from the same logits with the same
-// random number: the same order of ids, the same weights to the last bit, their sums exact.
+// The same token as the host's sampler (`engine/sampler`) chooses from the same logits with the
+// same random number: the same order of ids, the same weights to the last bit, their sums exact.
 #include "sampling.cuh"
 
 constexpr uint32_t NOT_COUNTED = 0xFFFFFFFF, NO_MASK = 0xFFFFFFFF, NO_LOGPROBS = 0xFFFFFFFF;
@@ -97,8 +97,8 @@ DEVICE uint64_t last_kept(const LogitRow& row, const Choice& choice, const Weigh
     return shared.found;
 }
 
-// The id at which the sum of the weights, of those from rank `lowest` on in the order of ids, passes
-// `random` of its whole. Each round, every warp sums up one of 32 parts of what is left.
+// The id at which the sum of the weights, of those from rank `lowest` on in the order of ids,
+// passes `random` of its whole. Each round, every warp sums up one of 32 parts of what is left.
 DEVICE uint32_t draw(const LogitRow& row, const Weighting& weighting, uint64_t lowest,
                      double random, SampleShared& shared) {
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -138,7 +138,8 @@ struct Softmax {
     }
 };
 
-// Names the `count` most likely ids, and what all are measured from. `best` is the best rank of each thread, `highest` of all.
+// Names the `count` most likely ids, and tells what all are measured from. `best` is the best rank
+// of each thread, `highest` of all.
 DEVICE void score(const LogitRow& row, uint64_t best, uint64_t highest, uint32_t count,
                   Softmax& softmax, uint32_t* chosen, SampleShared& shared) {
     const Weighting plain = {logit_of(highest), 1.0f, __uint_as_float(0xFF800000)};

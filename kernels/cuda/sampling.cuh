@@ -53,8 +53,8 @@ DEVICE void for_mine(const LogitRow& row, F use) {
 // --- Order
 
 // Ids in one order, the best highest: by logit, the lowest id first among equals. The upper half is
-// the logit's bits, those of negative ones turned over; -0 counts as 0. Impossible ids are at 0, and
-// a NaN is above everything.
+// the logit's bits, those of negative ones turned over; -0 counts as 0. Impossible ids are at 0,
+// and a NaN is above everything.
 constexpr uint64_t IMPOSSIBLE = 0, LOWEST_RANK = 1, END_OF_RANKS = ~uint64_t{0};
 constexpr uint64_t RANK_OF_NAN = END_OF_RANKS;
 

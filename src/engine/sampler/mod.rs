@@ -9,8 +9,8 @@
 //! other penalties are OpenAI's.
 //!
 //! Promises: a pure function of the logits, the parameters and the ids so far; one random number
-//! for each token, the n-th from seed and n; the same token as a GPU's, which keeps the same order
-//! and sums (`kernels/cuda/sampling.cu`); no input panics: NaN is an error.
+//! for each token, the n-th from seed and n; the same token as on a GPU, whose sampler
+//! (`kernels/cuda/sampling.cu`) keeps the same order and sums; no input panics: NaN is an error.
 //! Never knows: the batch, text.
 
 mod random;

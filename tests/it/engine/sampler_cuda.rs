@@ -251,10 +251,56 @@ fn large_nuclei_are_drawn_from_alike() {
         for kind in [1, 2, 3, 9] {
             let logits = logits(&mut random, vocab, kind);
             let params = SamplingParams { top_k, top_p, seed: random.next(), ..params.clone() };
-            let (stop_ids, prompt, output) = (vec![], vec![], vec![]);
-            cases.push(Case { logits, params, stop_ids, prompt, output, mask: None });
+            cases.push(plain(logits, params));
         }
     }
     let chosen: BTreeSet<_> = check(&cases).into_iter().map(Result::unwrap).collect();
     assert!(chosen.len() > 20, "{chosen:?}");
+}
+
+fn plain(logits: Vec<f32>, params: SamplingParams) -> Case {
+    let (stop_ids, prompt, output) = (vec![], vec![], vec![]);
+    Case { logits, params, stop_ids, prompt, output, mask: None }
+}
+
+/// Draws so near to the edge between two ids that a weight's last bit decides.
+#[test]
+fn weights_are_equal_to_the_last_bit() {
+    let params = SamplingParams { temperature: 1.0, ..SamplingParams::default() };
+    let mut cases = vec![];
+    for seed in (0..200).filter(|seed| (0.1..0.5).contains(&uniform(*seed, 0))) {
+        let random = uniform(seed, 0);
+        // The first of the two has this share of the weight; the other one's is 1.
+        let edge = (random / (1.0 - random)).ln() as f32;
+        for logit in [edge.next_down(), edge, edge.next_up()] {
+            cases.push(plain(vec![logit, 0.0], SamplingParams { seed, ..params.clone() }));
+        }
+    }
+    let firsts = check(&cases).into_iter().filter(|token| *token == Ok(0)).count();
+    assert!(cases.len() / 4 < firsts && firsts < cases.len() / 4 * 3, "{firsts} on one side");
+}
+
+/// The highest of two that are one, if both are rounded alike: the first.
+#[test]
+fn changed_logits_are_equal_to_the_last_bit() {
+    let mut random = Random(43);
+    let mut cases = vec![];
+    for _ in 0..60 {
+        let [logit, bias, frequency, presence] = [9.0; 4].map(|bound| random.within(bound));
+        let params = SamplingParams {
+            repetition_penalty: 1.1,
+            frequency_penalty: frequency,
+            presence_penalty: presence,
+            ..SamplingParams::default()
+        };
+        let biased = logit + bias;
+        let repeated = if biased > 0.0 { biased / 1.1 } else { biased * 1.1 };
+        let changed = repeated - (frequency * 3.0 + presence);
+        for (id, logits) in [(0, vec![logit, changed]), (1, vec![changed, logit])] {
+            let params = SamplingParams { logit_bias: vec![(id, bias)], ..params.clone() };
+            let output = vec![id; 3];
+            cases.push(Case { output, ..plain(logits, params) });
+        }
+    }
+    assert!(check(&cases).into_iter().all(|token| token == Ok(0)));
 }
