@@ -88,10 +88,12 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 11] = sources![
+const SOURCES: [(&str, &str); 13] = sources![
     "machine.cuh",
     "formats.cuh",
+    "product.cuh",
     "product.cu",
+    "product_wide.cu",
     "rows.cu",
     "heads.cu",
     "attention.cuh",
@@ -112,8 +114,10 @@ fn compile() -> Emulate {
     let library = folder.join("kernels.so");
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let output = Command::new(&compiler)
-        // Fibres jump between stacks, which fortified `longjmp` takes for an error.
-        .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE", "-o"])
+        // Fibres jump between stacks, which fortified `longjmp` takes for an error. Products and
+        // sums are not fused where the source does not say so.
+        .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE"])
+        .args(["-ffp-contract=off", "-o"])
         .args([library.as_os_str(), source.as_os_str()])
         .output()
         .unwrap_or_else(|error| panic!("no C++ compiler {compiler:?} (set CXX): {error}"));
