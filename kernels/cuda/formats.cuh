@@ -333,7 +333,10 @@ struct Q6K {
             out[j] = to_bf16<32>(FourBits::pair(f.low, half, c, j) | (moved & 0x00300030));
         }
     }
-    // Of the first and the second 16 columns of a chunk.
+    // Two scales: of the first and of the second 16 columns of a chunk.
+    DEVICE static Affine affine(const Q6K& f, uint32_t half, uint32_t c) {
+        return {scale(f, half, c, 0), scale(f, half, c, 1)};
+    }
     DEVICE static float scale(const Q6K& f, uint32_t half, uint32_t c, uint32_t part) {
         uint32_t four = half == 0 ? f.scales[c / 2].x : f.scales[c / 2].y;
         uint32_t byte = four >> (8 * (c % 2 * 2 + part)) & 0xFF;

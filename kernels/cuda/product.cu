@@ -45,14 +45,12 @@ DEVICE void multiply(const F& f, const Product& p, const uint16_t* const rows[NT
     for (uint32_t c = 0; c < CHUNKS; ++c) {
         uint4 x[NT];
         load_x<F, NT>(p, rows, group * GROUP + c * CHUNK, lane % 4, x);
-        uint32_t w[2][4];
-        F::pairs(f, 0, c, w[0]);
-        F::pairs(f, 1, c, w[1]);
+        Weights weights = take_chunk(f, c);
 #pragma unroll
         for (int n = 0; n < NT; ++n) {
             float total[4] = {};
             if (F::HAS_MINIMA) add_up(x[n], total);
-            add_chunk(f, c, w, x[n], total, sums[n]);
+            add_chunk<F>(weights, x[n], total, sums[n]);
         }
     }
 }

@@ -58,11 +58,30 @@ DEVICE void add_up(const uint4& x, float total[4]) {
     mma(total, ones, ones, ones, ones, x.z, x.w);
 }
 
-// Adds chunk c of a tile's group to its sums with eight tokens. `w`: its weights, by halves; `x`:
-// the activations; `total`, for formats with minima: what `add_up` makes of them.
+// A lane's weights of a chunk, by halves: as bf16, and what the sums of their products are scaled
+// by: a scale and a minimum, or of formats that split a chunk two scales.
+struct Weights {
+    uint32_t w[2][4];
+    Affine affine[2];
+};
+
 template <class F>
-DEVICE void add_chunk(const F& f, uint32_t c, const uint32_t w[2][4], const uint4& x,
-                      const float total[2], float sums[4]) {
+DEVICE Weights take_chunk(const F& f, uint32_t c) {
+    Weights weights;
+#pragma unroll
+    for (uint32_t half = 0; half < 2; ++half) {
+        F::pairs(f, half, c, weights.w[half]);
+        if constexpr (!F::IS_DENSE) weights.affine[half] = F::affine(f, half, c);
+    }
+    return weights;
+}
+
+// Adds a chunk of a tile to its sums with eight tokens. `x`: the activations; `total`, for formats
+// with minima: what `add_up` makes of them.
+template <class F>
+DEVICE void add_chunk(const Weights& weights, const uint4& x, const float total[2],
+                      float sums[4]) {
+    const uint32_t(&w)[2][4] = weights.w;
     if constexpr (F::IS_DENSE) {
         mma(sums, w[0][0], w[1][0], w[0][1], w[1][1], x.x, x.y);
         mma(sums, w[0][2], w[1][2], w[0][3], w[1][3], x.z, x.w);
@@ -72,18 +91,17 @@ DEVICE void add_chunk(const F& f, uint32_t c, const uint32_t w[2][4], const uint
         mma(second, w[0][2], w[1][2], w[0][3], w[1][3], x.z, x.w);
 #pragma unroll
         for (uint32_t i = 0; i < 4; ++i) {
-            sums[i] = fmaf(F::scale(f, i / 2, c, 0), first[i], sums[i]);
-            sums[i] = fmaf(F::scale(f, i / 2, c, 1), second[i], sums[i]);
+            sums[i] = fmaf(weights.affine[i / 2].d, first[i], sums[i]);
+            sums[i] = fmaf(weights.affine[i / 2].m, second[i], sums[i]);
         }
     } else {
         float block[4] = {0, 0, 0, 0};
         mma(block, w[0][0], w[1][0], w[0][1], w[1][1], x.x, x.y);
         mma(block, w[0][2], w[1][2], w[0][3], w[1][3], x.z, x.w);
-        Affine of_row[2] = {F::affine(f, 0, c), F::affine(f, 1, c)};
 #pragma unroll
         for (uint32_t i = 0; i < 4; ++i) {
-            if (F::HAS_MINIMA) sums[i] = fmaf(of_row[i / 2].m, total[i % 2], sums[i]);
-            sums[i] = fmaf(of_row[i / 2].d, block[i], sums[i]);
+            if (F::HAS_MINIMA) sums[i] = fmaf(weights.affine[i / 2].m, total[i % 2], sums[i]);
+            sums[i] = fmaf(weights.affine[i / 2].d, block[i], sums[i]);
         }
     }
 }

@@ -21,9 +21,8 @@ constexpr int EIGHTS = WIDE / 8;        // columns of an `mma`
 constexpr uint32_t STEP_CHUNKS = STEP / CHUNK;
 constexpr uint32_t UNITS = STEP / 8;    // of 16 bytes, in a step of a token
 constexpr uint32_t STAGES = 4;          // steps in shared memory
-constexpr uint32_t KEPT = 12;           // outputs of a lane in shared memory
+constexpr uint32_t MAX_KEPT = 12;       // outputs of a lane in shared memory
 
-constexpr uint32_t NONE = 0xFFFFFFFF;
 struct Stages {
     // Where a unit is in its row differs from row to row (`swizzle`). In the end each warp's sums
     // are here, one tile at a time.
@@ -31,10 +30,10 @@ struct Stages {
     // Sums of each chunk's activations, of this step and of the next.
     float totals[2][STEP_CHUNKS][WIDE];
     float scales[WIDE];
-    // Sums of the parts before, touched only where a part ends. Most are in registers, but there
-    // are not enough of those for two tiles.
-    float kept[KEPT][WARPS * 32];
-    uint32_t rows[2][WARPS * 32];
+    // What a thread needs so seldom that it would waste registers: where the activations that it
+    // copies are, and of a second tile's sums of the parts before the last few.
+    uint32_t from[2][WARPS * 32];
+    float kept[MAX_KEPT][WARPS * 32];
 };
 static_assert(STAGES * WIDE * UNITS == WARPS * EIGHTS * 32, "room for a tile's sums of each warp");
 
@@ -57,33 +56,30 @@ DEVICE bool is_same_part(uint32_t group, uint32_t other) {
 
 // The two units of each step that a thread copies: one of token threadIdx.x / 8 of the block, and
 // of the 32nd after it.
-struct Copier {
+DEVICE void find_activations(const Product& p, Stages& stages, uint32_t first_token) {
+#pragma unroll
+    for (uint32_t i = 0; i < 2; ++i) {
+        uint32_t token = first_token + threadIdx.x / UNITS + i * (WIDE / 2);
+        uint32_t row = token >= p.tokens ? 0 : p.x_rows ? p.x_rows[token] : token;
+        stages.from[i][threadIdx.x] = row * p.x_stride + threadIdx.x % UNITS * 8;
+    }
+}
 
-    DEVICE static void prepare(const Product& p, Stages& stages, uint32_t first_token) {
+// Begins to copy a step of a group; there is none after the last group.
+DEVICE void copy_step(const Product& p, Stages& stages, uint32_t stage, uint32_t group,
+                      uint32_t half) {
+    if (group < p.groups) {
+        uint32_t token = threadIdx.x / UNITS, unit = threadIdx.x % UNITS ^ swizzle(token);
+        uint32_t column = group * GROUP + half * STEP;
 #pragma unroll
         for (uint32_t i = 0; i < 2; ++i) {
-            uint32_t token = first_token + threadIdx.x / UNITS + i * (WIDE / 2);
-            uint32_t row = token >= p.tokens ? NONE : p.x_rows ? p.x_rows[token] : token;
-            stages.rows[i][threadIdx.x] = row;
+            uint4* to = &stages.x[stage][(token + i * (WIDE / 2)) * UNITS + unit];
+            bool is_there = blockIdx.x * WIDE + token + i * (WIDE / 2) < p.tokens;
+            copy_async16(to, p.x + (stages.from[i][threadIdx.x] + column), is_there);
         }
     }
-    // The last stages' groups of copies are empty.
-    DEVICE static void copy(const Product& p, Stages& stages, uint32_t stage,
-                            uint32_t group, uint32_t half) {
-        if (group < p.groups) {
-            uint32_t token = threadIdx.x / UNITS, unit = threadIdx.x % UNITS ^ swizzle(token);
-            uint32_t column = group * GROUP + half * STEP;
-#pragma unroll
-            for (uint32_t i = 0; i < 2; ++i) {
-                uint4* to = &stages.x[stage][(token + i * (WIDE / 2)) * UNITS + unit];
-                uint32_t row = stages.rows[i][threadIdx.x];
-                const uint16_t* from = p.x + (row == NONE ? 0 : size_t{row} * p.x_stride);
-                copy_async16(to, from + column + threadIdx.x % UNITS * 8, row != NONE);
-            }
-        }
-        end_copies();
-    }
-};
+    end_copies();
+}
 static_assert(WARPS * 32 * 2 == WIDE * UNITS, "two units a thread");
 
 // The lane's B fragments of chunk c of a step, for tokens 8n to 8n+7.
@@ -118,12 +114,10 @@ static_assert(WARPS == EIGHTS, "eight tokens for each warp");
 template <class F, int TILES>
 DEVICE void multiply_chunk(const F f[TILES], uint32_t c, const Stages& stages, uint32_t step,
                            uint32_t lane, float sums[TILES][EIGHTS][4]) {
-    uint32_t w[TILES][2][4], in_step = c % STEP_CHUNKS;
+    uint32_t in_step = c % STEP_CHUNKS;
+    Weights weights[TILES];
 #pragma unroll
-    for (int m = 0; m < TILES; ++m) {
-        F::pairs(f[m], 0, c, w[m][0]);
-        F::pairs(f[m], 1, c, w[m][1]);
-    }
+    for (int m = 0; m < TILES; ++m) weights[m] = take_chunk(f[m], c);
 #pragma unroll
     for (int n = 0; n < EIGHTS; ++n) {
         uint4 x = read_x<F>(stages.x[step % STAGES], in_step, n, lane);
@@ -134,7 +128,7 @@ DEVICE void multiply_chunk(const F f[TILES], uint32_t c, const Stages& stages, u
             total[0] = both.x, total[1] = both.y;
         }
 #pragma unroll
-        for (int m = 0; m < TILES; ++m) add_chunk(f[m], c, w[m], x, total, sums[m][n]);
+        for (int m = 0; m < TILES; ++m) add_chunk<F>(weights[m], x, total, sums[m][n]);
     }
 }
 
@@ -169,7 +163,8 @@ DEVICE void conclude_tile(const Product& p, uint32_t tile, uint32_t first_token,
     }
 }
 
-template <class F, int TILES>
+// `KEPT`: sums in shared memory, so many that ptxas finds registers for all else.
+template <class F, int TILES, uint32_t KEPT>
 DEVICE void product_wide(const Product& p) {
     __shared__ __align__(128) Stages stages;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -182,11 +177,11 @@ DEVICE void product_wide(const Product& p) {
         tiles[m] = first_tile + m < all_tiles ? first_tile + m : all_tiles - 1;
     }
 
-    Copier::prepare(p, stages, first_token);
+    find_activations(p, stages, first_token);
     uint32_t group = 0, ahead = group_after(0, p.groups);
-    Copier::copy(p, stages, 0, 0, 0);
-    Copier::copy(p, stages, 1, 0, 1);
-    Copier::copy(p, stages, 2, ahead, 0);
+    copy_step(p, stages, 0, 0, 0);
+    copy_step(p, stages, 1, 0, 1);
+    copy_step(p, stages, 2, ahead, 0);
     F weights[TILES];
     if (has_tiles) {
 #pragma unroll
@@ -214,7 +209,7 @@ DEVICE void product_wide(const Product& p) {
             // And the stage of the step before is free.
             __syncthreads();
             if (half == 1 && ahead < p.groups) ahead = group_after(ahead, p.groups);
-            Copier::copy(p, stages, (step + 3) % STAGES, ahead, 1 - half);
+            copy_step(p, stages, (step + 3) % STAGES, ahead, 1 - half);
             if (F::HAS_MINIMA) add_up_step<F>(stages, step + 1);
             if (!has_tiles) continue;
 #pragma unroll
@@ -266,21 +261,21 @@ DEVICE void product_wide(const Product& p) {
 }
 
 // Names that the host looks up: product_<type>_<rows of a block>x<tokens>.
-#define PRODUCT_WIDE(name, format)                                                         \
+#define PRODUCT_WIDE(name, format, kept)                                                   \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)                            \
         product_##name##_128x64(const __grid_constant__ Product p) {                       \
-        product_wide<format, 1>(p);                                                        \
+        product_wide<format, 1, 0>(p);                                                     \
     }                                                                                      \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)                            \
         product_##name##_256x64(const __grid_constant__ Product p) {                       \
-        product_wide<format, 2>(p);                                                        \
+        product_wide<format, 2, kept>(p);                                                  \
     }
-PRODUCT_WIDE(bf16, Bf16)
-PRODUCT_WIDE(q4_0, Q4_0)
-PRODUCT_WIDE(q4_1, Q4_1)
-PRODUCT_WIDE(q5_0, Q5_0)
-PRODUCT_WIDE(q5_1, Q5_1)
-PRODUCT_WIDE(q8_0, Q8_0)
-PRODUCT_WIDE(q4_k, Q4_K)
-PRODUCT_WIDE(q5_k, Q5_K)
-PRODUCT_WIDE(q6_k, Q6_K)
+PRODUCT_WIDE(bf16, Bf16, 8)
+PRODUCT_WIDE(q4_0, Q4_0, 12)
+PRODUCT_WIDE(q4_1, Q4_1, 8)
+PRODUCT_WIDE(q5_0, Q5_0, 8)
+PRODUCT_WIDE(q5_1, Q5_1, 8)
+PRODUCT_WIDE(q8_0, Q8_0, 4)
+PRODUCT_WIDE(q4_k, Q4_K, 8)
+PRODUCT_WIDE(q5_k, Q5_K, 8)
+PRODUCT_WIDE(q6_k, Q6_K, 8)
