@@ -3,9 +3,10 @@
 // A matrix is cut into tiles of 16 rows and groups of 128 columns, both filled up with zeros. One
 // warp takes one group of one tile at a time: each lane gets its part with whole loads of 16 bytes,
 // and the 32 lanes' parts lie side by side (one load of a warp is 512 contiguous bytes; a row of
-// bf16, which stays as it is for cuBLAS, gives pieces of 64). Each step of 64 columns has its own
-// loads, so that the next group's can be had before all of this one's are done with. ggml's blocks of 18, 34 or 210 bytes
-// allow neither, so they are taken apart into planes when a model is loaded (`packing.rs`).
+// bf16, which stays as it is for cuBLAS, gives pieces of 64). ggml's blocks of 18, 34 or 210 bytes
+// allow neither, so they are taken apart into planes when a model is loaded (`packing.rs`). Each
+// half of a group, a step of 64 columns, has loads of its own, so that registers of the one can be
+// filled again while the other is multiplied.
 //
 // With g = lane / 4 and t = lane % 4 a lane multiplies rows g and g + 8 ("half" 0 and 1), and of
 // each chunk of 32 columns the eight that `mma`'s two products of 16 give it. Which eight is free,
@@ -53,8 +54,8 @@ struct Affine {
 };
 
 // All formats: `load_step` loads a lane's part of one step of a group and leaves the other's.
-// `settle_step` is called when it is first needed, so that what it computes of what was loaded makes
-// nobody wait before.
+// `settle_step` is called when the step is multiplied: what it computes of what was loaded would
+// make the warp wait before.
 template <class F>
 DEVICE void settle_group(F& f, uint32_t group) {
 #pragma unroll

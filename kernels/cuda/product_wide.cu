@@ -1,13 +1,13 @@
 // The products of a step, for many rows of activations: prompts and large batches. The same bits as
 // those of `product.cu`, by the same order of additions.
 //
-// What bounds these is multiplying, if weights and activations are read often enough by few. So a
-// block takes 64 tokens and, in each of its eight warps, one or two tiles of rows. Each weight goes
-// from memory straight to the registers of the one warp that needs it, where it becomes bf16 once
-// for all 64 tokens; the next group's are on their way meanwhile. The activations go to shared
-// memory, 64 columns at a time and two such steps ahead, and are read there by all warps: a warp of
-// two tiles needs one read of 16 bytes for four `mma`, which is what the tensor cores can keep up
-// with, and half of what one of one tile needs.
+// What bounds these is multiplying, once each weight and activation that is read is multiplied often
+// enough. So a block takes 64 tokens and, in each of its eight warps, one or two tiles of rows. Each
+// weight goes from memory straight to the registers of the one warp that needs it, where it becomes
+// bf16 once for all 64 tokens; those of the step after are on their way meanwhile. The activations
+// go to shared memory, 64 columns at a time and two such steps ahead, and are read there by all
+// warps: a warp of two tiles needs one read of 16 bytes for four `mma`, which is what the tensor
+// cores can keep up with, and half of what one of one tile needs.
 //
 // A warp here does all parts of the columns one after the other, so it keeps two sums for each
 // output: the part's, and that of the parts before.
@@ -21,7 +21,7 @@ constexpr int EIGHTS = WIDE / 8;        // columns of an `mma`
 constexpr uint32_t STEP_CHUNKS = STEP / CHUNK;
 constexpr uint32_t UNITS = STEP / 8;    // of 16 bytes, in a step of a token
 constexpr uint32_t STAGES = 4;          // steps in shared memory
-constexpr uint32_t MAX_KEPT = 12;       // outputs of a lane in shared memory
+constexpr uint32_t MAX_KEPT = 12;       // sums of a lane in shared memory
 
 struct Stages {
     // Where a unit is in its row differs from row to row (`swizzle`). In the end each warp's sums
@@ -30,8 +30,8 @@ struct Stages {
     // Sums of each chunk's activations, of this step and of the next.
     float totals[2][STEP_CHUNKS][WIDE];
     float scales[WIDE];
-    // What a thread needs so seldom that it would waste registers: where the activations that it
-    // copies are, and of a second tile's sums of the parts before the last few.
+    // What a thread needs too seldom for a register: where the activations are that it copies, and
+    // some of its sums of the parts before.
     uint32_t from[2][WARPS * 32];
     float kept[MAX_KEPT][WARPS * 32];
 };

@@ -9,8 +9,9 @@
 // What this catches: wrong indices, wrong fragments, missing barriers (a warp runs as far ahead of
 // the others as barriers allow, in two runs in opposite orders, whose results must be equal),
 // barriers and shuffles that some threads do not reach, copies that nobody has waited for (until
-// then what they fill is NaN), reading or writing outside of buffers (their surroundings are NaN). What it cannot: what nvcc makes of the source, ordering of memory
-// between blocks that run at once, and speed.
+// then what they fill is NaN), reading or writing outside of buffers (their surroundings are NaN).
+// What it cannot: what nvcc makes of the source, ordering of memory between blocks that run at
+// once, and speed.
 //
 // Fibres are made with `makecontext` and switched with `_setjmp`, which asks the kernel for
 // nothing.
@@ -224,9 +225,9 @@ DEVICE uint4 load_once(const void* from) {
 DEVICE void copy_async16(void* to, const void* from, bool is_there) {
     using namespace emulation;
     Fibre& fibre = *machine.current;
-    bool is_aligned = (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 == 0;
-    if (!is_aligned || fibre.num_copies == MAX_COPIES) {
-        if (!machine.fault) machine.fault = "a copy of no 16 aligned bytes, or one too many at once";
+    uintptr_t both = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);
+    if (both % 16 != 0 || fibre.num_copies == MAX_COPIES) {
+        if (!machine.fault) machine.fault = "a copy not aligned to 16 bytes, or too many at once";
         return;
     }
     memset(to, 0xFF, 16);
