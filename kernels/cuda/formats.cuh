@@ -4,7 +4,9 @@
 // warp takes one group of one tile at a time: each lane gets its part with whole loads of 16 bytes,
 // and the 32 lanes' parts lie side by side (one load of a warp is 512 contiguous bytes; a row of
 // bf16, which stays as it is for cuBLAS, gives pieces of 64). ggml's blocks of 18, 34 or 210 bytes
-// allow neither, so they are taken apart into planes when a model is loaded (`packing.rs`).
+// allow neither, so they are taken apart into planes when a model is loaded (`packing.rs`). Each
+// half of a group, a step of 64 columns, has loads of its own, so that registers of the one can be
+// filled again while the other is multiplied.
 //
 // With g = lane / 4 and t = lane % 4 a lane multiplies rows g and g + 8 ("half" 0 and 1), and of
 // each chunk of 32 columns the eight that `mma`'s two products of 16 give it. Which eight is free,
@@ -24,6 +26,8 @@ constexpr uint32_t TILE = 16;    // rows
 constexpr uint32_t GROUP = 128;  // columns
 constexpr uint32_t CHUNK = 32;   // columns: a block of ggml's, or an eighth of one of 256
 constexpr uint32_t CHUNKS = GROUP / CHUNK;
+constexpr uint32_t STEP = 64;    // columns: two chunks, what a lane has of them in one load
+constexpr uint32_t STEPS = GROUP / STEP;
 
 struct Planes {
     const uint8_t* codes;   // 4-bit codes (low bits of wider ones), 8-bit codes, or rows of bf16
@@ -37,10 +41,10 @@ struct Place {
     DEVICE static Place at(uint32_t tile, uint32_t group, uint32_t groups) {
         return {tile, group, groups};
     }
-    DEVICE static size_t of(Place p) { return static_cast<size_t>(p.tile) * p.groups + p.group; }
+    DEVICE static size_t of(Place p) { return p.tile * p.groups + p.group; }
     // Formats with blocks of 256 columns keep their scales for two groups together.
     DEVICE static size_t span(Place p) {
-        return static_cast<size_t>(p.tile) * ((p.groups + 1) / 2) + p.group / 2;
+        return p.tile * ((p.groups + 1) / 2) + p.group / 2;
     }
 };
 
@@ -49,21 +53,38 @@ struct Affine {
     float d, m;
 };
 
+// All formats: `load_step` loads a lane's part of one step of a group and leaves the other's.
+// `settle_step` is called when the step is multiplied: what it computes of what was loaded would
+// make the warp wait before.
+template <class F>
+DEVICE void settle_group(F& f, uint32_t group) {
+#pragma unroll
+    for (uint32_t step = 0; step < STEPS; ++step) F::settle_step(f, group, step);
+}
+
+template <class F>
+DEVICE void load_group(F& f, const Planes& planes, Place p, uint32_t lane) {
+#pragma unroll
+    for (uint32_t step = 0; step < STEPS; ++step) F::load_step(f, planes, p, lane, step);
+}
+
 // Rows as they are: bf16, `[rows up to a tile][columns up to a group]`.
 struct Bf16 {
     static constexpr bool IS_DENSE = true, HAS_MINIMA = false, IS_SPLIT = false;
     uint4 w[2][CHUNKS];  // eight columns of each half and chunk
 
-    DEVICE static void load(Bf16& f, const Planes& planes, Place p, uint32_t lane) {
+    DEVICE static void load_step(Bf16& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
         size_t stride = static_cast<size_t>(p.groups) * GROUP * 2;
         const uint8_t* row = planes.codes + (p.tile * size_t{TILE} + lane / 4) * stride +
                              p.group * (GROUP * 2) + lane % 4 * 16;
 #pragma unroll
-        for (uint32_t c = 0; c < CHUNKS; ++c) {
+        for (uint32_t c = 2 * step; c < 2 * step + 2; ++c) {
             f.w[0][c] = load_once(row + c * (CHUNK * 2));
             f.w[1][c] = load_once(row + 8 * stride + c * (CHUNK * 2));
         }
     }
+    DEVICE static void settle_step(Bf16&, uint32_t, uint32_t) {}
     DEVICE static void pairs(const Bf16& f, uint32_t half, uint32_t c, uint32_t out[4]) {
         out[0] = f.w[half][c].x, out[1] = f.w[half][c].y;
         out[2] = f.w[half][c].z, out[3] = f.w[half][c].w;
@@ -76,17 +97,16 @@ DEVICE uint32_t word(const uint4& v, uint32_t i) {
 
 // Codes of four bits: one word for each lane, half and chunk. Pair j (columns 2j, 2j+1 of the
 // lane's eight) has its lower column at bits 4j and its upper one at bits 16 + 4j, so that one
-// shift and one and-or give both as bf16. `[tile][group][half][lane][chunk]` words.
+// shift and one and-or give both as bf16. `[tile][group][step][lane][half][chunk]` words.
 struct FourBits {
-    uint4 low[2];
+    uint4 low[STEPS];
 
-    DEVICE static void load(FourBits& f, const Planes& planes, Place p, uint32_t lane) {
-        const uint8_t* from = planes.codes + Place::of(p) * 1024 + lane * 16;
-        f.low[0] = load_once(from);
-        f.low[1] = load_once(from + 512);
+    DEVICE static void load_step(FourBits& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        f.low[step] = load_once(planes.codes + Place::of(p) * 1024 + step * 512 + lane * 16);
     }
     DEVICE static uint32_t pair(const FourBits& f, uint32_t half, uint32_t c, uint32_t j) {
-        return word(f.low[half], c) >> (4 * j) & 0x000F000F;
+        return word(f.low[c / 2], 2 * half + c % 2) >> (4 * j) & 0x000F000F;
     }
 };
 
@@ -98,78 +118,84 @@ DEVICE uint32_t to_bf16(uint32_t codes) {
     return add_bf16(codes | 0x43004300, minus << 16 | minus);
 }
 
-// A scale, f16, for each row and chunk: `[tile][group][row][chunk]`.
+// A scale, f16, for each row and chunk: `[tile][group][step][g][half][chunk]`.
 struct ChunkScales {
-    uint2 d[2];
+    uint2 d[STEPS];
 
-    DEVICE static void load(ChunkScales& f, const Planes& planes, Place p, uint32_t lane) {
-        const uint8_t* from = planes.scales + Place::of(p) * (TILE * 8) + lane / 4 * 8;
-        f.d[0] = *reinterpret_cast<const uint2*>(from);
-        f.d[1] = *reinterpret_cast<const uint2*>(from + 64);
+    DEVICE static void load_step(ChunkScales& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        const uint8_t* from = planes.scales + Place::of(p) * (TILE * 8) + step * 64 + lane / 4 * 8;
+        f.d[step] = *reinterpret_cast<const uint2*>(from);
     }
+    DEVICE static void settle_step(ChunkScales&, uint32_t, uint32_t) {}
     DEVICE static float scale(const ChunkScales& f, uint32_t half, uint32_t c) {
-        uint32_t two = c < 2 ? f.d[half].x : f.d[half].y;
+        uint32_t two = half == 0 ? f.d[c / 2].x : f.d[c / 2].y;
         return f16_to_f32(static_cast<uint16_t>(c % 2 ? two >> 16 : two & 0xFFFF));
     }
 };
 
 // The same with a minimum after each scale.
 struct ChunkAffine {
-    uint4 dm[2];
+    uint4 dm[STEPS];
 
-    DEVICE static void load(ChunkAffine& f, const Planes& planes, Place p, uint32_t lane) {
-        const uint8_t* from = planes.scales + Place::of(p) * (TILE * 16) + lane / 4 * 16;
-        f.dm[0] = load_once(from);
-        f.dm[1] = load_once(from + 128);
+    DEVICE static void load_step(ChunkAffine& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        f.dm[step] = load_once(planes.scales + Place::of(p) * (TILE * 16) + step * 128 +
+                               lane / 4 * 16);
     }
+    DEVICE static void settle_step(ChunkAffine&, uint32_t, uint32_t) {}
     DEVICE static Affine affine(const ChunkAffine& f, uint32_t half, uint32_t c) {
-        uint32_t both = word(f.dm[half], c);
+        uint32_t both = word(f.dm[c / 2], 2 * half + c % 2);
         return {f16_to_f32(static_cast<uint16_t>(both & 0xFFFF)),
                 f16_to_f32(static_cast<uint16_t>(both >> 16))};
     }
 };
 
 // The first 16 bytes of a block of Q4_K or Q5_K as they are: d, dmin, and eight scales and minima
-// of six bits. `[tile][span][row]`. Both groups of a span read them; the second time from L2.
+// of six bits. `[tile][span][row]`. All steps of a span read them, but the first time from L2.
 struct KScales {
-    uint32_t d_dmin[2], sc[2], mn[2];  // of this group's four chunks, a byte each
+    // As loaded; settled: d and dmin, scales of the group's four chunks, minima, a byte each.
+    uint4 words[STEPS][2];
 
-    DEVICE static void load(KScales& f, const Planes& planes, Place p, uint32_t lane) {
+    DEVICE static void load_step(KScales& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
         const uint8_t* from = planes.scales + Place::span(p) * (TILE * 16) + lane / 4 * 16;
+        f.words[step][0] = load_once(from);
+        f.words[step][1] = load_once(from + 128);
+    }
+    DEVICE static void settle_step(KScales& f, uint32_t group, uint32_t step) {
 #pragma unroll
         for (uint32_t half = 0; half < 2; ++half) {
-            uint4 v = load_once(from + half * 128);
-            f.d_dmin[half] = v.x;
+            uint4& v = f.words[step][half];
             // ggml's `get_scale_min_k4`, four at a time.
-            bool is_first = p.group % 2 == 0;
-            f.sc[half] = is_first ? v.y & 0x3F3F3F3F
-                                  : (v.w & 0x0F0F0F0F) | (v.y >> 2 & 0x30303030);
-            f.mn[half] = is_first ? v.z & 0x3F3F3F3F
-                                  : (v.w >> 4 & 0x0F0F0F0F) | (v.z >> 2 & 0x30303030);
+            bool is_first = group % 2 == 0;
+            v.y = is_first ? v.y & 0x3F3F3F3F : (v.w & 0x0F0F0F0F) | (v.y >> 2 & 0x30303030);
+            v.z = is_first ? v.z & 0x3F3F3F3F : (v.w >> 4 & 0x0F0F0F0F) | (v.z >> 2 & 0x30303030);
         }
     }
     DEVICE static Affine affine(const KScales& f, uint32_t half, uint32_t c) {
-        float d = f16_to_f32(static_cast<uint16_t>(f.d_dmin[half] & 0xFFFF));
-        float dmin = f16_to_f32(static_cast<uint16_t>(f.d_dmin[half] >> 16));
-        float sc = static_cast<float>(f.sc[half] >> (8 * c) & 0xFF);
-        float mn = static_cast<float>(f.mn[half] >> (8 * c) & 0xFF);
+        const uint4& v = f.words[c / 2][half];
+        float d = f16_to_f32(static_cast<uint16_t>(v.x & 0xFFFF));
+        float dmin = f16_to_f32(static_cast<uint16_t>(v.x >> 16));
+        float sc = static_cast<float>(v.y >> (8 * c) & 0xFF);
+        float mn = static_cast<float>(v.z >> (8 * c) & 0xFF);
         return {d * sc, -(dmin * mn)};
     }
 };
 
-// The fifth bits of a lane's 32 codes of a group: pair j of chunk c has its lower column at bit
-// 4c + j and its upper one 16 above. `[tile][group][half][lane]` words.
+// The fifth bits of a lane's 32 codes of a step: pair j of half h and the step's chunk c has its
+// lower column at bit 8h + 4c + j and its upper one 16 above. `[tile][group][step][lane]` words.
 struct FifthBits {
-    uint32_t bits[2];
+    uint32_t bits[STEPS];
 
-    DEVICE static void load(FifthBits& f, const Planes& planes, Place p, uint32_t lane) {
-        const uint8_t* from = planes.high + Place::of(p) * 256 + lane * 4;
-        f.bits[0] = *reinterpret_cast<const uint32_t*>(from);
-        f.bits[1] = *reinterpret_cast<const uint32_t*>(from + 128);
+    DEVICE static void load_step(FifthBits& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        const uint8_t* from = planes.high + Place::of(p) * 256 + step * 128 + lane * 4;
+        f.bits[step] = *reinterpret_cast<const uint32_t*>(from);
     }
     DEVICE static uint32_t pair(const FifthBits& f, uint32_t half, uint32_t c, uint32_t j) {
-        uint32_t at = 4 * c + j;
-        uint32_t moved = at >= 4 ? f.bits[half] >> (at - 4) : f.bits[half] << (4 - at);
+        uint32_t at = 8 * half + 4 * (c % 2) + j;
+        uint32_t moved = at >= 4 ? f.bits[c / 2] >> (at - 4) : f.bits[c / 2] << (4 - at);
         return moved & 0x00100010;
     }
 };
@@ -180,9 +206,13 @@ struct Symmetric {
     Codes codes;
     Scales scales;
 
-    DEVICE static void load(Symmetric& f, const Planes& planes, Place p, uint32_t lane) {
-        Codes::load(f.codes, planes, p, lane);
-        Scales::load(f.scales, planes, p, lane);
+    DEVICE static void load_step(Symmetric& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        Codes::load_step(f.codes, planes, p, lane, step);
+        Scales::load_step(f.scales, planes, p, lane, step);
+    }
+    DEVICE static void settle_step(Symmetric& f, uint32_t group, uint32_t step) {
+        Scales::settle_step(f.scales, group, step);
     }
     DEVICE static void pairs(const Symmetric& f, uint32_t half, uint32_t c, uint32_t out[4]) {
         Codes::pairs(f.codes, half, c, out);
@@ -198,9 +228,13 @@ struct WithMinima {
     Codes codes;
     Scales scales;
 
-    DEVICE static void load(WithMinima& f, const Planes& planes, Place p, uint32_t lane) {
-        Codes::load(f.codes, planes, p, lane);
-        Scales::load(f.scales, planes, p, lane);
+    DEVICE static void load_step(WithMinima& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        Codes::load_step(f.codes, planes, p, lane, step);
+        Scales::load_step(f.scales, planes, p, lane, step);
+    }
+    DEVICE static void settle_step(WithMinima& f, uint32_t group, uint32_t step) {
+        Scales::settle_step(f.scales, group, step);
     }
     DEVICE static void pairs(const WithMinima& f, uint32_t half, uint32_t c, uint32_t out[4]) {
         Codes::pairs(f.codes, half, c, out);
@@ -214,8 +248,9 @@ template <uint32_t CENTRE>
 struct Four {
     FourBits low;
 
-    DEVICE static void load(Four& f, const Planes& planes, Place p, uint32_t lane) {
-        FourBits::load(f.low, planes, p, lane);
+    DEVICE static void load_step(Four& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        FourBits::load_step(f.low, planes, p, lane, step);
     }
     DEVICE static void pairs(const Four& f, uint32_t half, uint32_t c, uint32_t out[4]) {
 #pragma unroll
@@ -230,9 +265,10 @@ struct Five {
     FourBits low;
     FifthBits high;
 
-    DEVICE static void load(Five& f, const Planes& planes, Place p, uint32_t lane) {
-        FourBits::load(f.low, planes, p, lane);
-        FifthBits::load(f.high, planes, p, lane);
+    DEVICE static void load_step(Five& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        FourBits::load_step(f.low, planes, p, lane, step);
+        FifthBits::load_step(f.high, planes, p, lane, step);
     }
     DEVICE static void pairs(const Five& f, uint32_t half, uint32_t c, uint32_t out[4]) {
 #pragma unroll
@@ -244,17 +280,18 @@ struct Five {
 };
 
 // Signed bytes. Two words for each lane, half and chunk, each with the columns 0, 2, 1, 3 of four:
-// its even bytes are one pair, its odd ones the other. `[tile][group][half][chunk / 2][lane][16]`.
+// its even bytes are one pair, its odd ones the other. `[tile][group][half][step][lane][16]`.
 //
 // A byte is its lower seven bits, less 128 if the eighth is set. As bf16, `0x4300 | lower` is 128
 // more than the former, and `0x4300 | eighth` is 128 or 256: their difference is the byte.
 struct Eight {
-    uint4 bytes[2][2];
+    uint4 bytes[2][STEPS];
 
-    DEVICE static void load(Eight& f, const Planes& planes, Place p, uint32_t lane) {
-        const uint8_t* from = planes.codes + Place::of(p) * 2048 + lane * 16;
-#pragma unroll
-        for (uint32_t i = 0; i < 4; ++i) f.bytes[i / 2][i % 2] = load_once(from + i * 512);
+    DEVICE static void load_step(Eight& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        const uint8_t* from = planes.codes + Place::of(p) * 2048 + step * 512 + lane * 16;
+        f.bytes[0][step] = load_once(from);
+        f.bytes[1][step] = load_once(from + 1024);
     }
     DEVICE static uint32_t pair(uint32_t two) {
         return add_bf16((two & 0x007F007F) | 0x43004300, (two & 0x00800080) | 0xC300C300);
@@ -267,31 +304,29 @@ struct Eight {
     }
 };
 
-// Q6_K: the upper two bits beside `FourBits`, in two words for each lane and half: pair i = 4 *
-// (c % 2) + j of word c / 2 has its lower column at bits 2i and its upper one 16 above.
-// `[tile][group][half][lane]` pairs of words. Scales: for each row of a tile and span 16 signed
-// bytes, one for each 16 columns, then the rows' d: `[tile][span]` of 256 + 32 bytes.
+// Q6_K: the upper two bits beside `FourBits`, in a word for each lane, half and step: pair i = 4 *
+// (c % 2) + j has its lower column at bits 2i and its upper one 16 above.
+// `[tile][group][step][lane][half]` words. Scales: signed bytes, one for each row and 16 columns,
+// then the rows' d: `[tile][span]` of `[group][step][g][half][4]` bytes and `[g][half]` f16.
 struct Q6K {
     static constexpr bool IS_DENSE = false, HAS_MINIMA = false, IS_SPLIT = true;
     FourBits low;
-    uint2 high[2], scales[2];
-    uint16_t d[2];
+    uint2 high[STEPS], scales[STEPS];
+    uint32_t d[STEPS];  // of both halves
 
-    DEVICE static void load(Q6K& f, const Planes& planes, Place p, uint32_t lane) {
-        FourBits::load(f.low, planes, p, lane);
-        const uint8_t* high = planes.high + Place::of(p) * 512 + lane * 8;
-        const uint8_t* scales = planes.scales + Place::span(p) * (TILE * 18);
-#pragma unroll
-        for (uint32_t half = 0; half < 2; ++half) {
-            uint32_t row = lane / 4 + 8 * half;
-            f.high[half] = *reinterpret_cast<const uint2*>(high + half * 256);
-            const uint8_t* of_row = scales + row * 16 + p.group % 2 * 8;
-            f.scales[half] = *reinterpret_cast<const uint2*>(of_row);
-            f.d[half] = *reinterpret_cast<const uint16_t*>(scales + TILE * 16 + row * 2);
-        }
+    DEVICE static void load_step(Q6K& f, const Planes& planes, Place p, uint32_t lane,
+                                 uint32_t step) {
+        FourBits::load_step(f.low, planes, p, lane, step);
+        const uint8_t* high = planes.high + Place::of(p) * 512 + step * 256 + lane * 8;
+        f.high[step] = *reinterpret_cast<const uint2*>(high);
+        const uint8_t* of_span = planes.scales + Place::span(p) * (TILE * 18);
+        const uint8_t* scales = of_span + p.group % 2 * 128 + step * 64 + lane / 4 * 8;
+        f.scales[step] = *reinterpret_cast<const uint2*>(scales);
+        f.d[step] = *reinterpret_cast<const uint32_t*>(of_span + TILE * 16 + lane / 4 * 4);
     }
+    DEVICE static void settle_step(Q6K&, uint32_t, uint32_t) {}
     DEVICE static void pairs(const Q6K& f, uint32_t half, uint32_t c, uint32_t out[4]) {
-        uint32_t bits = c < 2 ? f.high[half].x : f.high[half].y;
+        uint32_t bits = half == 0 ? f.high[c / 2].x : f.high[c / 2].y;
 #pragma unroll
         for (uint32_t j = 0; j < 4; ++j) {
             uint32_t at = 2 * (4 * (c % 2) + j);
@@ -299,11 +334,16 @@ struct Q6K {
             out[j] = to_bf16<32>(FourBits::pair(f.low, half, c, j) | (moved & 0x00300030));
         }
     }
-    // Of the first and the second 16 columns of a chunk.
+    // Two scales: of the first and of the second 16 columns of a chunk.
+    DEVICE static Affine affine(const Q6K& f, uint32_t half, uint32_t c) {
+        return {scale(f, half, c, 0), scale(f, half, c, 1)};
+    }
     DEVICE static float scale(const Q6K& f, uint32_t half, uint32_t c, uint32_t part) {
-        uint32_t four = c < 2 ? f.scales[half].x : f.scales[half].y;
+        uint32_t four = half == 0 ? f.scales[c / 2].x : f.scales[c / 2].y;
         uint32_t byte = four >> (8 * (c % 2 * 2 + part)) & 0xFF;
-        return f16_to_f32(f.d[half]) * static_cast<float>(static_cast<int8_t>(byte));
+        uint32_t d = half == 0 ? f.d[c / 2] & 0xFFFF : f.d[c / 2] >> 16;
+        return f16_to_f32(static_cast<uint16_t>(d)) *
+               static_cast<float>(static_cast<int8_t>(byte));
     }
 };
 

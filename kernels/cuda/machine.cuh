@@ -24,6 +24,27 @@ DEVICE uint4 load_once(const void* from) {
 // What another block of this launch has written: from L2.
 DEVICE float load_shared_result(const float* from) { return __ldcg(from); }
 
+// 16 bytes from global to shared memory, past registers and L1; zeros, and nothing is read, if not
+// `is_there`. Until the thread has waited for the group of its copies what is at `to` is anything,
+// and for the block's other threads until a barrier after that.
+DEVICE void copy_async16(void* to, const void* from, bool is_there) {
+    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    uint32_t bytes = is_there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+// Ends a group: the thread's copies since the last one.
+DEVICE void end_copies() { asm volatile("cp.async.commit_group;" : : : "memory"); }
+
+// Waits for all of the thread's groups but the last `PENDING`.
+template <int PENDING>
+DEVICE void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(PENDING) : "memory");
+}
+
 // c[16 rows, 8 columns] += a[16, 16] * b[16, 8], in one warp. With g = lane / 4, t = lane % 4, a
 // lane holds (each register two bf16, the lower one in the lower half):
 //   a0: row g,     k = 2t, 2t+1      a2: row g,     k = 2t+8, 2t+9     b0: k = 2t, 2t+1;   column g

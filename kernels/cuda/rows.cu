@@ -20,7 +20,8 @@ DEVICE float weight(const Planes& planes, uint32_t groups, uint32_t row, uint32_
     uint32_t t = F::IS_SPLIT ? in_chunk % 16 / 4 : in_chunk / 8;
     uint32_t nth = F::IS_SPLIT ? in_chunk / 16 * 4 + in_chunk % 4 : in_chunk % 8;
     F f = {};
-    F::load(f, planes, Place::at(row / TILE, column / GROUP, groups), row % 8 * 4 + t);
+    load_group(f, planes, Place::at(row / TILE, column / GROUP, groups), row % 8 * 4 + t);
+    settle_group(f, column / GROUP);
     uint32_t pairs[4];
     F::pairs(f, half, c, pairs);
     uint32_t pair = nth < 2 ? pairs[0] : nth < 4 ? pairs[1] : nth < 6 ? pairs[2] : pairs[3];

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "../product.cu"
+#include "../product_wide.cu"
 #include "../rows.cu"
 #include "../heads.cu"
 #include "../attention.cu"
@@ -25,7 +26,9 @@ struct Kernel {
 
 #define KERNEL(name, Parameters)                                                             \
     {#name, [](const void* p) { name(*static_cast<const Parameters*>(p)); }, sizeof(Parameters)}
-#define PRODUCTS(type) KERNEL(product_##type##_8, Product), KERNEL(product_##type##_32, Product)
+#define PRODUCTS(type)                                                                       \
+    KERNEL(product_##type##_8, Product), KERNEL(product_##type##_32, Product),               \
+        KERNEL(product_##type##_128x64, Product), KERNEL(product_##type##_256x64, Product)
 
 const Kernel KERNELS[] = {
     PRODUCTS(bf16), PRODUCTS(q4_0), PRODUCTS(q4_1), PRODUCTS(q5_0), PRODUCTS(q5_1),
@@ -40,6 +43,9 @@ const Kernel KERNELS[] = {
 void fibre_main() {
     machine.kernel(machine.parameters);
     machine.current->is_done = true;
+    if (machine.current->num_copies && !machine.fault) {
+        machine.fault = "a copy that its thread never waits for";
+    }
     ++machine.events;
     _longjmp(machine.scheduler, 1);
 }
@@ -82,6 +88,7 @@ void run_block(bool is_backwards) {
         Fibre& fibre = machine.fibres[i];
         fibre.thread = {i, 0, 0};
         fibre.is_started = fibre.is_done = false;
+        fibre.num_copies = fibre.copy_group = 0;
         if (!fibre.stack) fibre.stack = malloc(STACK_BYTES);
         if (!fibre.stack) machine.fault = "no memory for a thread's stack";
     }

@@ -8,9 +8,10 @@
 //
 // What this catches: wrong indices, wrong fragments, missing barriers (a warp runs as far ahead of
 // the others as barriers allow, in two runs in opposite orders, whose results must be equal),
-// barriers and shuffles that some threads do not reach, reading or writing outside of buffers
-// (their surroundings are NaN). What it cannot: what nvcc makes of the source, ordering of memory
-// between blocks that run at once, and speed.
+// barriers and shuffles that some threads do not reach, copies that nobody has waited for (until
+// then what they fill is NaN), reading or writing outside of buffers (their surroundings are NaN).
+// What it cannot: what nvcc makes of the source, ordering of memory between blocks that run at
+// once, and speed.
 //
 // Fibres are made with `makecontext` and switched with `_setjmp`, which asks the kernel for
 // nothing.
@@ -59,7 +60,18 @@ struct Offer {
     uint32_t words[6];
 };
 
+// A copy to shared memory under way, in the thread's group of this number.
+struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+    unsigned group;
+};
+
+constexpr unsigned MAX_COPIES = 64;
+
 struct Fibre {
+    Copy copies[MAX_COPIES];
+    unsigned num_copies, copy_group;
     Index thread;
     jmp_buf state;
     ucontext_t start;
@@ -225,6 +237,7 @@ DEVICE uint64_t __float2ull_rn(float x) { return static_cast<uint64_t>(rintf(x))
 
 DEVICE float __expf(float x) { return expf(x); }
 DEVICE float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+DEVICE float __fmul_rn(float a, float b) { return a * b; }
 DEVICE float __fdividef(float a, float b) { return a / b; }
 
 // 16 bytes at an address that must be a multiple of 16, as on the GPU.
@@ -235,6 +248,38 @@ DEVICE uint4 load_once(const void* from) {
     uint4 value;
     memcpy(&value, from, 16);
     return value;
+}
+
+// It happens when it is waited for, as late as it may; and destroys what was there at once.
+DEVICE void copy_async16(void* to, const void* from, bool is_there) {
+    using namespace emulation;
+    Fibre& fibre = *machine.current;
+    uintptr_t both = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);
+    if (both % 16 != 0 || fibre.num_copies == MAX_COPIES) {
+        if (!machine.fault) machine.fault = "a copy not aligned to 16 bytes, or too many at once";
+        return;
+    }
+    memset(to, 0xFF, 16);
+    fibre.copies[fibre.num_copies++] = {to, is_there ? from : nullptr, fibre.copy_group};
+}
+
+DEVICE void end_copies() { ++emulation::machine.current->copy_group; }
+
+template <int PENDING>
+DEVICE void wait_for_copies() {
+    emulation::Fibre& fibre = *emulation::machine.current;
+    unsigned left = 0;
+    for (unsigned i = 0; i < fibre.num_copies; ++i) {
+        emulation::Copy copy = fibre.copies[i];
+        if (copy.group + PENDING >= fibre.copy_group) {
+            fibre.copies[left++] = copy;
+        } else if (copy.from) {
+            memcpy(copy.to, copy.from, 16);
+        } else {
+            memset(copy.to, 0, 16);
+        }
+    }
+    fibre.num_copies = left;
 }
 
 DEVICE float load_shared_result(const float* from) { return *from; }

@@ -88,10 +88,12 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 12] = sources![
+const SOURCES: [(&str, &str); 14] = sources![
     "machine.cuh",
     "formats.cuh",
+    "product.cuh",
     "product.cu",
+    "product_wide.cu",
     "rows.cu",
     "heads.cu",
     "attention.cuh",
@@ -113,9 +115,9 @@ fn compile() -> Emulate {
     let library = folder.join("kernels.so");
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let output = Command::new(&compiler)
-        // Fibres jump between stacks, which fortified `longjmp` takes for an error.
+        // Fibres jump between stacks, which fortified `longjmp` takes for an error. Products and
+        // sums are not fused where the source does not say so.
         .args(["-std=c++17", "-O2", "-shared", "-fPIC", "-w", "-U_FORTIFY_SOURCE"])
-        // What a kernel rounds twice stays rounded twice.
         .args(["-ffp-contract=off", "-o"])
         .args([library.as_os_str(), source.as_os_str()])
         .output()

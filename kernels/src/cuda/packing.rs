@@ -285,22 +285,27 @@ impl TileMut<'_> {
     }
 
     fn put_scales32(&mut self, row: usize, chunk: usize, block: &Block32) {
+        // Of each step of two chunks, rows g and g + 8 side by side.
+        let (group, at) = (chunk / 4, (chunk % 4 / 2 * 8 + row % 8) * 4 + row / 8 * 2 + chunk % 2);
         let [d, m] = [block.d, block.m].map(|scale| f16::from_f32(scale).to_le_bytes());
         if matches!(self.format, Format::Q4_1 | Format::Q5_1) {
-            let at = chunk / 4 * 256 + row * 16 + chunk % 4 * 4;
+            let at = group * 256 + at * 4;
             self.scales[at..at + 2].copy_from_slice(&d);
             self.scales[at + 2..at + 4].copy_from_slice(&m);
         } else {
-            let at = chunk / 4 * 128 + row * 8 + chunk % 4 * 2;
+            let at = group * 128 + at * 2;
             self.scales[at..at + 2].copy_from_slice(&d);
         }
     }
 
     fn put_scales256(&mut self, row: usize, span: usize, block: &[u8]) {
         if self.format == Format::Q6_K {
-            let at = span * 288 + row * 16;
-            self.scales[at..at + 16].copy_from_slice(&block[192..208]);
-            let at = span * 288 + 256 + row * 2;
+            let in_step = row % 8 * 8 + row / 8 * 4;
+            for (step, scales) in block[192..208].chunks_exact(4).enumerate() {
+                let at = span * 288 + step * 64 + in_step;
+                self.scales[at..at + 4].copy_from_slice(scales);
+            }
+            let at = span * 288 + 256 + in_step / 2;
             self.scales[at..at + 2].copy_from_slice(&block[208..210]);
         } else {
             let at = span * 256 + row * 16;
@@ -330,16 +335,17 @@ impl TileMut<'_> {
                 continue;
             }
             let code = code as u8;
-            let at = group * 1024 + half * 512 + lane * 16 + chunk * 4;
+            let (step, nth) = (chunk / 2, 2 * half + chunk % 2);
+            let at = group * 1024 + step * 512 + lane * 16 + nth * 4;
             put_bits(&mut self.codes[at..at + 4], 4 * j + 16 * is_upper, code & 15);
             match self.format {
                 Format::Q5_0 | Format::Q5_1 | Format::Q5_K => {
-                    let at = group * 256 + half * 128 + lane * 4;
-                    let bit = 4 * chunk + j + 16 * is_upper;
+                    let at = group * 256 + step * 128 + lane * 4;
+                    let bit = 4 * nth + j + 16 * is_upper;
                     put_bits(&mut self.high[at..at + 4], bit, code >> 4);
                 }
                 Format::Q6_K => {
-                    let at = group * 512 + half * 256 + lane * 8 + chunk / 2 * 4;
+                    let at = group * 512 + step * 256 + lane * 8 + half * 4;
                     let bit = 2 * (4 * (chunk % 2) + j) + 16 * is_upper;
                     put_bits(&mut self.high[at..at + 4], bit, code >> 4);
                 }

@@ -18,6 +18,8 @@ pub use attention::{
 };
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
 pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
+#[cfg(test)]
+pub(super) use product::Blocks;
 pub use product::{Division, Input, Next, Output, Product};
 pub use rows::{AddNormed, Embed, Fed, Feed, Normed, Unpack};
 pub use sampling::{

@@ -1,4 +1,4 @@
-//! Products of weights with activations (`product.cu`).
+//! Products of weights with activations (`product.cu`, `product_wide.cu`).
 
 use super::{Indices, Parameters, run, to_u32};
 use crate::cpu::GateActivation;
@@ -133,12 +133,77 @@ const GATE: u32 = 2;
 
 const THREADS: u32 = 256;
 
+/// How a product is cut into blocks. An output's bits are the same whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cuda) enum Blocks {
+    /// A tile of 16 rows, 8 tokens.
+    Of8,
+    /// A tile, 32 tokens.
+    Of32,
+    /// 128 rows, 64 tokens.
+    Of128x64,
+    /// 256 rows, 64 tokens.
+    Of256x64,
+}
+
+impl Blocks {
+    /// Those that should be the fastest.
+    ///
+    /// For up to 32 tokens reading the weights once is all there is to it. For more, time is that
+    /// of as many blocks, one after the other, as a multiprocessor gets: many small ones use all
+    /// multiprocessors, large ones read less. Estimates for an H200, not measured, in its cycles
+    /// for a column: the small blocks wait for 64 bytes of activations and 10 to 32 of weights from
+    /// L2, which has 27 for each multiprocessor; those of 128 rows for shared memory, 8 warps * 64
+    /// tokens * 2 bytes at 128 a cycle; those of 256 rows, which read as much, for the tensor
+    /// cores, 16384 products at about 1350 a cycle.
+    pub(in crate::cuda) fn choose(tiles: usize, tokens: usize, multiprocessors: u32) -> Self {
+        match tokens {
+            ..=8 => return Blocks::Of8,
+            9..=32 => return Blocks::Of32,
+            33.. => {}
+        }
+        let cycles = |blocks: &Blocks| {
+            let [x, y] = blocks.grid(tiles, tokens);
+            let rounds = (x * y).div_ceil(multiprocessors.max(1) as usize);
+            rounds
+                * match blocks {
+                    Blocks::Of8 | Blocks::Of32 => 3,
+                    Blocks::Of128x64 => 8,
+                    Blocks::Of256x64 => 12,
+                }
+        };
+        let all = [Blocks::Of256x64, Blocks::Of128x64, Blocks::Of32];
+        all.into_iter().min_by_key(cycles).expect("there are three")
+    }
+
+    /// Blocks for the tokens, blocks for the rows.
+    fn grid(self, tiles: usize, tokens: usize) -> [usize; 2] {
+        let [tiles_at_a_time, tokens_at_a_time] = match self {
+            Blocks::Of8 => [1, 8],
+            Blocks::Of32 => [1, 32],
+            Blocks::Of128x64 => [8, 64],
+            Blocks::Of256x64 => [16, 64],
+        };
+        [tokens.div_ceil(tokens_at_a_time), tiles.div_ceil(tiles_at_a_time)]
+    }
+}
+
 impl Product<'_> {
     /// Queues it.
     ///
     /// # Panics
     /// If sizes do not fit together.
     pub fn run(self, gpu: &dyn Gpu) -> Result<(), GpuError> {
+        let tiles = self.matrix.tiles();
+        let blocks = Blocks::choose(tiles, self.tokens, gpu.multiprocessors());
+        self.run_in(gpu, blocks)
+    }
+
+    /// Queues it in these blocks.
+    ///
+    /// # Panics
+    /// If sizes do not fit together.
+    pub(in crate::cuda) fn run_in(self, gpu: &dyn Gpu, blocks: Blocks) -> Result<(), GpuError> {
         let Product { matrix, input, tokens, output } = self;
         let (rows, stride) = (matrix.rows, matrix.input_stride());
         let input_rows = input.rows.map_or(tokens, |rows| {
@@ -196,27 +261,38 @@ impl Product<'_> {
                 (block.next_x, block.next_stride) = (x.address, to_u32(stride));
             }
         }
-        // Two variants of one order of additions: a few tokens, or many at a time.
-        let [few, many] = kernels(matrix.format);
-        let (kernel, at_a_time) = if tokens <= 8 { (few, 8) } else { (many, 32) };
         assert!(matrix.tiles() < 1 << 16, "tiles are the grid's second number");
-        let grid = [tokens.div_ceil(at_a_time), matrix.tiles()];
+        // What kernels find values by in 32 bits.
+        assert!(input_rows * stride < 1 << 32, "values of {input_rows} rows of input");
+        let kernel = kernels(matrix.format)[blocks as usize];
+        let grid = blocks.grid(matrix.tiles(), tokens);
         // SAFETY: the block is this kernel's; every buffer that it names has been checked to hold
         // what a grid over all tiles and tokens touches, and is borrowed as it is used.
         unsafe { run(gpu, kernel, grid, THREADS, &block) }
     }
 }
 
-fn kernels(format: Format) -> [&'static str; 2] {
+/// In the order of [`Blocks`].
+fn kernels(format: Format) -> [&'static str; 4] {
+    macro_rules! named {
+        ($name:literal) => {
+            [
+                concat!("product_", $name, "_8"),
+                concat!("product_", $name, "_32"),
+                concat!("product_", $name, "_128x64"),
+                concat!("product_", $name, "_256x64"),
+            ]
+        };
+    }
     match format {
-        Format::Bf16 => ["product_bf16_8", "product_bf16_32"],
-        Format::Q4_0 => ["product_q4_0_8", "product_q4_0_32"],
-        Format::Q4_1 => ["product_q4_1_8", "product_q4_1_32"],
-        Format::Q5_0 => ["product_q5_0_8", "product_q5_0_32"],
-        Format::Q5_1 => ["product_q5_1_8", "product_q5_1_32"],
-        Format::Q8_0 => ["product_q8_0_8", "product_q8_0_32"],
-        Format::Q4_K => ["product_q4_k_8", "product_q4_k_32"],
-        Format::Q5_K => ["product_q5_k_8", "product_q5_k_32"],
-        Format::Q6_K => ["product_q6_k_8", "product_q6_k_32"],
+        Format::Bf16 => named!("bf16"),
+        Format::Q4_0 => named!("q4_0"),
+        Format::Q4_1 => named!("q4_1"),
+        Format::Q5_0 => named!("q5_0"),
+        Format::Q5_1 => named!("q5_1"),
+        Format::Q8_0 => named!("q8_0"),
+        Format::Q4_K => named!("q4_k"),
+        Format::Q5_K => named!("q5_k"),
+        Format::Q6_K => named!("q6_k"),
     }
 }

@@ -1,11 +1,11 @@
 //! The executor for one NVIDIA GPU: packed weights, keys and values as bf16, products on tensor
 //! cores.
 //!
-//! Products take up to 32 rows at a time, whether their sequences decode or are prefilled: prompts
-//! cost more than they need to, and decoding is what this is built for. Attention takes each row
-//! for itself, but the rows of a prompt together. A small step is filled up to one of a few numbers
-//! of rows and queued whole, from a recording of its launches (a CUDA graph): all that differs from
-//! step to step is in [`StepInputs`].
+//! Products take as many rows at a time as is fastest, whether their sequences decode or are
+//! prefilled; a row's bits do not depend on it. Attention takes each row for itself, but the rows
+//! of a prompt together. A small step is filled up to one of a few numbers of rows and queued
+//! whole, from a recording of its launches (a CUDA graph): all that differs from step to step is in
+//! [`StepInputs`].
 //!
 //! Promises: the same bits for a row whatever other sequences are in the batch; those of a row that
 //! is computed with fifteen others of its sequence, or more, differ by rounding from those of one
