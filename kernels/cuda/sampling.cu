@@ -146,7 +146,7 @@ DEVICE void score(const LogitRow& row, uint64_t best, uint64_t highest, uint32_t
     double total = static_cast<double>(row_total(row, plain, LOWEST_RANK, shared));
     if (threadIdx.x == 0) {
         softmax.max = static_cast<double>(plain.max);
-        softmax.log_sum = log(total / static_cast<double>(UNITS));
+        softmax.log_sum = log(total / static_cast<double>(WEIGHT_UNITS));
         chosen[2] = 0;
     }
     if (count > MAX_TOP) count = MAX_TOP;

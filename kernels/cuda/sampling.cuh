@@ -10,12 +10,12 @@ constexpr uint32_t SAMPLE_THREADS = 1024;
 constexpr uint32_t SAMPLE_WARPS = SAMPLE_THREADS / 32;
 constexpr uint32_t ALL_LANES = 0xFFFFFFFF;
 constexpr uint32_t MAX_LISTED = SAMPLE_THREADS;  // one for each thread
-constexpr uint32_t PARTS = 4;  // that a range is divided into: more would not fit in registers
+constexpr uint32_t RANGE_PARTS = 4;  // that a range is divided into: more would not fit in registers
 
 struct SampleShared {
     uint64_t list[MAX_LISTED];
-    uint64_t sums[PARTS][SAMPLE_WARPS];
-    uint32_t counts[PARTS][SAMPLE_WARPS];
+    uint64_t sums[RANGE_PARTS][SAMPLE_WARPS];
+    uint32_t counts[RANGE_PARTS][SAMPLE_WARPS];
     uint64_t found;
     uint32_t listed;
 };
@@ -113,7 +113,7 @@ DEVICE float exp_as_host(float x) {
     return x >= -87.0f ? power : 0.0f;
 }
 
-constexpr float UNITS = 17179869184.0f;  // 2^34 to the weight of the highest logit
+constexpr float WEIGHT_UNITS = 17179869184.0f;  // 2^34 to the weight of the highest logit
 
 // How logits become weights: exp((logit - max) / temperature), none where that exponent is below
 // `floor`.
@@ -126,7 +126,7 @@ struct Weighting {
         if (below < -25.0f * temperature) return 0;
         float exponent = temperature == 1.0f ? below : __fdiv_rn(below, temperature);
         if (!(exponent >= floor)) return 0;
-        return __float2ull_rn(__fmul_rn(exp_as_host(exponent), UNITS));
+        return __float2ull_rn(__fmul_rn(exp_as_host(exponent), WEIGHT_UNITS));
     }
 };
 
@@ -254,21 +254,21 @@ DEVICE bool narrow(Ranks& ranks, const LogitRow& row, const Measure& measure, ui
                    SampleShared& shared) {
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint64_t last = ranks.end - ranks.lowest - 1;
-    uint32_t shift = last < PARTS ? 0 : 62 - static_cast<uint32_t>(__clzll(last));
+    uint32_t shift = last < RANGE_PARTS ? 0 : 62 - static_cast<uint32_t>(__clzll(last));
     // How many in the upper 16 bits: a thread has 512 ids at most, whose weights are below 2^44.
     constexpr uint32_t BITS = 48;
-    uint64_t sums[PARTS] = {};
+    uint64_t sums[RANGE_PARTS] = {};
     for_mine(row, [&](uint32_t id, float logit) {
         uint64_t rank = rank_of(logit, id);
         if (rank < ranks.lowest || rank >= ranks.end) return;
         uint32_t part = static_cast<uint32_t>((rank - ranks.lowest) >> shift);
         uint64_t size = measure.of(logit) + (uint64_t{1} << BITS);
 #pragma unroll
-        for (uint32_t n = 0; n < PARTS; ++n) sums[n] += n == part ? size : 0;
+        for (uint32_t n = 0; n < RANGE_PARTS; ++n) sums[n] += n == part ? size : 0;
     });
     __syncthreads();
 #pragma unroll
-    for (uint32_t n = 0; n < PARTS; ++n) {
+    for (uint32_t n = 0; n < RANGE_PARTS; ++n) {
         uint32_t count = __reduce_add_sync(ALL_LANES, static_cast<uint32_t>(sums[n] >> BITS));
         uint64_t sum = warp_total(sums[n] & ((uint64_t{1} << BITS) - 1));
         if (lane != 0) continue;
@@ -276,7 +276,7 @@ DEVICE bool narrow(Ranks& ranks, const LogitRow& row, const Measure& measure, ui
         shared.sums[n][warp] = sum;
     }
     __syncthreads();
-    for (uint32_t n = PARTS; n-- > 0;) {
+    for (uint32_t n = RANGE_PARTS; n-- > 0;) {
         uint64_t sum = warp_total(shared.sums[n][lane]);
         if (ranks.above + sum < target) {
             ranks.above += sum;

@@ -237,7 +237,6 @@ DEVICE uint64_t __float2ull_rn(float x) { return static_cast<uint64_t>(rintf(x))
 
 DEVICE float __expf(float x) { return expf(x); }
 DEVICE float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-DEVICE float __fmul_rn(float a, float b) { return a * b; }
 DEVICE float __fdividef(float a, float b) { return a / b; }
 
 // 16 bytes at an address that must be a multiple of 16, as on the GPU.
