@@ -9,8 +9,9 @@
 //!
 //! Promises: the same bits for a row whatever other sequences are in the batch; those of a row that
 //! is computed with fifteen others of its sequence, or more, differ by rounding from those of one
-//! that is computed with fewer. Memory is taken when it is made, but for block tables longer than
-//! any before, and more changed logits; a step that fails leaves nothing half done that the next could see.
+//! that is computed with fewer. Memory is taken when it is made, but for more block tables or more
+//! changed logits than any before; a step that fails leaves nothing half done that the next could
+//! see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
 
 mod choose;
