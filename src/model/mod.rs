@@ -11,6 +11,7 @@
 mod batch;
 mod choice;
 mod config;
+mod cost;
 mod decoder;
 mod error;
 pub mod executor;

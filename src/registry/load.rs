@@ -41,6 +41,16 @@ const ON_CPU: StepSizes = StepSizes { max_batch: 32, max_tokens: 512 };
 /// A GPU has read its weights for many rows nearly as soon as for one.
 const ON_GPU: StepSizes = StepSizes { max_batch: 256, max_tokens: 2048 };
 
+/// Rows of a step on `device`, unless the operator says otherwise. `auto` is taken for the GPU in a
+/// build that is for one.
+pub fn default_step_tokens(device: Device) -> usize {
+    match device {
+        Device::Cuda(_) => ON_GPU.max_tokens,
+        Device::Auto if cuda::IS_BUILT => ON_GPU.max_tokens,
+        Device::Auto | Device::Cpu => ON_CPU.max_tokens,
+    }
+}
+
 impl StepSizes {
     /// These, where the settings are silent; every sequence of a batch has a row.
     fn of(self, config: &Config) -> Self {

@@ -25,7 +25,7 @@ use crate::text::{ChatTemplate, TemplateError, Tokenizer, TokenizerError};
 
 use status::Loads;
 
-pub use load::{DecoderLimits, open_decoder, open_tokenizer};
+pub use load::{DecoderLimits, default_step_tokens, open_decoder, open_tokenizer};
 pub use status::{InMemory, ModelPlace, ModelStatus, UnloadError};
 pub use vocabulary::vocabulary;
 

@@ -18,7 +18,7 @@ use super::report::{median, median_between};
 use super::temporary::Temporary;
 use super::thread_times::of_threads_named;
 use crate::cli::{load_model_config, runtime, thousands};
-use crate::config::StoreFlags;
+use crate::config::{Device, StoreFlags};
 use crate::ledger::{Ledger, LedgerOptions, LedgerStats};
 use crate::registry::Registry;
 
@@ -42,6 +42,9 @@ pub(crate) struct ChargingFlags {
     /// Threads that compute [default: the CPUs this process may use]
     #[arg(long)]
     threads: Option<usize>,
+    /// Where the model runs [default: as in the settings]
+    #[arg(long)]
+    device: Option<Device>,
     /// Folder for the books, whose disk is measured [default: the system's for temporary files]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -110,6 +113,8 @@ pub(super) fn run(flags: &ChargingFlags) -> Result<()> {
     ensure!(flags.tokens > 1, "there is nothing between the tokens of an answer of one");
     let (mut config, entry) = load_model_config(flags.store.clone(), flags.model.clone())?;
     config.threads = flags.threads.unwrap_or(config.threads);
+    config.device = flags.device.unwrap_or(config.device);
+    config.queue = config.queue.max(flags.streams);
     config.max_batch = config.max_batch.max(Some(flags.streams));
     let threads = config.threads;
     // Dropped last, after the books in it.

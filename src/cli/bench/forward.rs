@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{MAX_STEP_TOKENS, token_at};
+use super::token_at;
 use crate::model::{BLOCK_SIZE, BatchSequence, Decoder, ForwardBatch};
 
 /// One sequence in the first blocks of a pool of its own.
@@ -26,8 +26,9 @@ impl Forward {
     /// Runs a prompt of `tokens` ids from an empty context; logits of the last row only.
     pub(super) fn prefill(&mut self, tokens: usize) -> Result<Duration> {
         let started = Instant::now();
-        for start in (0..tokens).step_by(MAX_STEP_TOKENS) {
-            let end = (start + MAX_STEP_TOKENS).min(tokens);
+        let step = self.decoder.shape().max_tokens;
+        for start in (0..tokens).step_by(step) {
+            let end = (start + step).min(tokens);
             self.step(start, end, end == tokens)?;
         }
         Ok(started.elapsed())

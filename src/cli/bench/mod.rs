@@ -1,7 +1,8 @@
-//! `mizan bench decode MODEL`: tokens a second of one model on this machine, offline.
+//! `mizan bench`: tokens a second of one model on this machine, offline, and what charging costs.
 //!
-//! Rounds are reported one by one, so that a noisy machine shows; what each workload is, `workload`
-//! says. Prompt-lookup is off: the ids are not text.
+//! `decode` is here, the others have files of their own. Rounds are reported one by one, so that a
+//! noisy machine shows; what each workload is, `workload` says. Prompt-lookup is off: the ids are
+//! not text.
 
 mod charging;
 mod copy;
@@ -11,6 +12,7 @@ mod ledger;
 mod profile;
 mod report;
 mod schema;
+mod streams;
 mod temporary;
 mod thread_times;
 mod through_engine;
@@ -21,9 +23,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
-use crate::config::{Device, StoreFlags};
+use crate::config::{Config, Device, StoreFlags};
 use crate::model::BLOCK_SIZE;
-use crate::registry::{DecoderLimits, open_decoder};
+use crate::registry::{DecoderLimits, default_step_tokens, open_decoder};
 
 use super::{load_model_config, pull, runtime};
 use forward::Forward;
@@ -35,6 +37,8 @@ use through_engine::ThroughEngine;
 pub(crate) enum BenchCommand {
     /// Prefill, decode and batched decode of one model, offline
     Decode(DecodeFlags),
+    /// Tokens a second of many streams at a long context, and their share of what memory allows
+    Streams(streams::StreamsFlags),
     /// What a charge costs, on books from empty to large ones
     Ledger(ledger::LedgerFlags),
     /// What charging takes away from one model's tokens a second, offline
@@ -84,9 +88,6 @@ pub(crate) struct DecodeFlags {
     store: StoreFlags,
 }
 
-/// Rows of one step, as the server's default.
-const MAX_STEP_TOKENS: usize = 512;
-
 /// Of each of many streams: ids of its prompt, and ids to decode.
 const STREAM_PROMPT: usize = 128;
 const STREAM_TOKENS: usize = 64;
@@ -99,6 +100,7 @@ const OWN_PROMPT: usize = 32;
 pub(crate) fn run(command: BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Decode(flags) => decode(&flags),
+        BenchCommand::Streams(flags) => streams::run(&flags),
         BenchCommand::Ledger(flags) => ledger::run(&flags),
         BenchCommand::Charging(flags) => charging::run(&flags),
     }
@@ -131,7 +133,7 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     // A block for each sequence stays free, so that nothing that is measured is preempted.
     let num_blocks = num_blocks.into_iter().max().unwrap_or_default() + 2 * streams + 2;
     let max_outputs = streams.max(SHARING_STREAMS);
-    let (max_tokens, device) = (MAX_STEP_TOKENS, config.device);
+    let (max_tokens, device) = (step_tokens(&config, max_outputs), config.device);
     let limits = DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device };
 
     let started = Instant::now();
@@ -168,6 +170,12 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
         engine.first_tokens(SHARING_STREAMS, SHARED_PROMPT, OWN_PROMPT)
     })?;
     report.finish(flags.json.as_deref())
+}
+
+/// Rows of one step, as the server has them: one at least for each of `max_batch` sequences.
+fn step_tokens(config: &Config, max_batch: usize) -> usize {
+    let default = || default_step_tokens(config.device);
+    config.max_step_tokens.unwrap_or_else(default).max(max_batch)
 }
 
 /// Ids that look like text only in that they differ: the work does not depend on them.

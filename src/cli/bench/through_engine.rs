@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
-use super::{MAX_STEP_TOKENS, token_at};
+use super::token_at;
 use crate::engine::{
     Engine, EngineOptions, Event, FinishReason, SamplingParams, SequenceRequest, SequenceStream,
 };
@@ -27,7 +27,7 @@ impl ThroughEngine {
         let shape = *decoder.shape();
         let options = EngineOptions {
             max_batch,
-            max_step_tokens: MAX_STEP_TOKENS,
+            max_step_tokens: shape.max_tokens,
             max_waiting: max_batch,
             num_blocks: shape.num_blocks,
             prefix_cache: true,

@@ -5,11 +5,13 @@
 
 mod comparison;
 mod oracle;
+mod recorded;
 
 use std::path::Path;
 
 pub use comparison::{Comparison, Gates};
 pub use oracle::oracle_logits;
+pub use recorded::Recorded;
 
 use super::batch::{BLOCK_SIZE, BatchSequence, ForwardBatch};
 use super::decoder::Decoder;
@@ -22,6 +24,9 @@ pub enum VerifyError {
     /// The oracle can not compute this model, or not these tokens, correctly.
     #[error("candle-transformers can not check this model: {0}")]
     Refused(String),
+    /// Another implementation's logits are not to be had.
+    #[error("there is nothing to compare with: {0}")]
+    Recorded(String),
     /// The oracle failed while it ran.
     #[error("candle-transformers failed: {0}")]
     Oracle(candle_core::Error),

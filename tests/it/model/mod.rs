@@ -6,6 +6,7 @@ mod config;
 mod cuda;
 mod damage;
 mod families;
+mod hashed;
 mod pooling;
 mod real;
 mod storage_types;
