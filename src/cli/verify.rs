@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::config::{Device, StoreFlags};
+use crate::config::{Device, KvType, StoreFlags};
 use crate::model::verify::{Gates, verify};
 use crate::model::{BLOCK_SIZE, Model};
 use crate::registry::{self, DecoderLimits};
@@ -48,6 +48,9 @@ pub(crate) struct VerifyFlags {
     /// Where the model runs [default: as in the settings]
     #[arg(long)]
     device: Option<Device>,
+    /// How a GPU keeps keys and values [default: as in the settings]
+    #[arg(long, value_name = "bf16|fp8")]
+    kv_type: Option<KvType>,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -74,6 +77,7 @@ pub(crate) fn run(flags: VerifyFlags) -> Result<()> {
         num_blocks: tokens.len().div_ceil(BLOCK_SIZE),
         threads: config.threads,
         device: flags.device.unwrap_or(config.device),
+        kv_type: flags.kv_type.unwrap_or(config.kv_type),
     };
     let mut decoder = registry::open_decoder(&files.path, limits)?;
     println!("{}: {} against candle-transformers", entry.id, files.path.display());
