@@ -17,8 +17,8 @@ DEVICE uint32_t nth_word(const uint4& v, uint32_t i) {
 }
 
 // What the lanes of a warp read of a row of `DIM` keys or values. Of keys four lanes read 16 bytes
-// each, then the next 64; of values eight lanes do, or 8 bytes each if the row has no more. Each two
-// neighbours of a lane's values are rows of a product of their own.
+// each, then the next 64; of values eight lanes do, or 8 bytes each if the row has no more. Each
+// two neighbours of a lane's values are rows of a product of their own.
 template <class Stored, int DIM>
 struct Reads {
     static constexpr int ROW_BYTES = DIM * Stored::BYTES;

@@ -26,7 +26,8 @@ struct Heads {
 constexpr uint32_t MAX_PAIRS = 4;
 
 // Values of a head in a warp's lanes to bytes. Values beyond a lane's pairs are 0.
-DEVICE void store_fp8(const float2 x[MAX_PAIRS], const Heads& p, uint8_t* to, uint8_t* exponent_at) {
+DEVICE void store_fp8(const float2 x[MAX_PAIRS], const Heads& p, uint8_t* to,
+                      uint8_t* exponent_at) {
     uint32_t lane = threadIdx.x % 32, pairs = p.head_dim / 2, largest = 0;
 #pragma unroll
     for (uint32_t i = 0; i < MAX_PAIRS; ++i) {

@@ -53,8 +53,8 @@ fn unknown_keys_are_refused_with_the_known_ones() {
          `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
          `kv_type`, `model_memory`, `model_wait_secs`, `prefix_cache`, `speculation`, `queue`, \
          `max_body`, `cors_origins`, `stall_secs`, `first_token_secs`, `request_secs`, \
-         `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `retain_responses_days`, `verify_hours`, \
-         `notice_networks`",
+         `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `retain_responses_days`, \
+         `verify_hours`, `notice_networks`",
     );
     refused(
         "[severs]",
@@ -507,8 +507,8 @@ fn every_server_setting_is_read() {
         "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), \
          public_url: Some(SecureOrigin(\"https://pay.example\")), data: Some(\"/srv\"), models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
          max_step_tokens: Some(16), kv_memory: Some(1GiB), kv_type: Some(Fp8), \
-         model_memory: Some(16GiB), model_wait_secs: Some(10), prefix_cache: Some(false), speculation: Some(Off), \
-         queue: Some(5), max_body: Some(1000000 bytes), \
+         model_memory: Some(16GiB), model_wait_secs: Some(10), prefix_cache: Some(false), \
+         speculation: Some(Off), queue: Some(5), max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          first_token_secs: Some(11), request_secs: Some(12), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \
