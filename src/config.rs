@@ -21,7 +21,7 @@ use crate::payments::{
     self, Manual, MyFatoorah, MyFatoorahSettings, PaymentProvider, SecretError, Tap, TapSettings,
 };
 
-pub use crate::catalog::{Device, NoticeNetworks, Speculation};
+pub use crate::catalog::{Device, KvType, NoticeNetworks, Speculation};
 
 /// The settings file that is looked for in the working directory.
 const FILE_NAME: &str = "models.toml";
@@ -133,6 +133,8 @@ pub struct Config {
     pub max_step_tokens: Option<usize>,
     /// Bytes for keys and values of each model; `None` leaves it to the model and the machine.
     pub kv_memory: Option<u64>,
+    /// How a GPU keeps keys and values. `Fp8` only where models can run on one.
+    pub kv_type: KvType,
     /// Bytes for all loaded models; `None` is three quarters of the machine's.
     pub model_memory: Option<u64>,
     /// How long a request waits for its model to load, or for memory to load it into.
@@ -220,6 +222,15 @@ pub enum ConfigError {
         /// Its length.
         found: usize,
     },
+    /// Keys and values as fp8, where no model can run on a GPU.
+    #[error(
+        "kv_type fp8 is for GPUs, and {why}: set kv_type to bf16; on the CPU, less kv_memory or a \
+         smaller context_length saves memory"
+    )]
+    KvTypeOfGpus {
+        /// Why there is no GPU.
+        why: &'static str,
+    },
     /// A payment provider is enabled and its secret is not set, or is none.
     #[error(
         "[payments.{provider}] needs its secret in {variable}, but {why}: set it in the \
@@ -268,6 +279,7 @@ impl Config {
             max_batch,
             max_step_tokens,
             kv_memory,
+            kv_type: Some(kv_type),
             model_memory,
             model_wait_secs: Some(model_wait_secs),
             prefix_cache: Some(prefix_cache),
@@ -295,6 +307,7 @@ impl Config {
                 return Err(ConfigError::AdminKeyTooShort { found });
             }
         }
+        check_kv_type(kv_type, device)?;
         let public_url = public_url.map(|origin| origin.0);
         let secrets = payment_secrets.unwrap_or_else(PaymentSecrets::from_environment);
         let mut payments = Vec::new();
@@ -321,6 +334,7 @@ impl Config {
             max_batch: max_batch.map(|n| n.get() as usize),
             max_step_tokens: max_step_tokens.map(|n| n.get() as usize),
             kv_memory: kv_memory.map(|size| size.bytes()),
+            kv_type,
             model_memory: model_memory.map(|size| size.bytes()),
             model_wait: Duration::from_secs(model_wait_secs.get()),
             prefix_cache,
@@ -383,6 +397,17 @@ pub fn load_catalog(path: Option<&Path>) -> Result<Catalog, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(Catalog::parse(&text, &path.display().to_string(), folder)?)
+}
+
+/// With a GPU build, `auto` may find a GPU; which of its models end up on the CPU is not known yet.
+fn check_kv_type(kv_type: KvType, device: Device) -> Result<(), ConfigError> {
+    let why = match (kv_type, device) {
+        (KvType::Bf16, _) | (KvType::Fp8, Device::Cuda(_)) => return Ok(()),
+        (KvType::Fp8, Device::Auto) if cfg!(feature = "cuda") => return Ok(()),
+        (KvType::Fp8, Device::Auto) => "this build is without the feature cuda",
+        (KvType::Fp8, Device::Cpu) => "the device is cpu",
+    };
+    Err(ConfigError::KvTypeOfGpus { why })
 }
 
 /// The ids of the models that were named; one named by path gets an entry in the catalog.

@@ -12,8 +12,8 @@ use kernels::DType;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
     Attention, AttentionItems, AttentionScratch, Buffer, DeviceMatrix, Division, Gpu, ITEM_WORDS,
-    Input, Next, Output, PackedMatrix, Prefill, PrefillTiles, Product, StepRows, list_items,
-    list_tiles,
+    Input, KvBuffer, KvType, Next, Output, PackedMatrix, Prefill, PrefillTiles, Product, StepRows,
+    list_items, list_tiles,
 };
 
 const TYPES: [DType; 8] = [
@@ -100,18 +100,20 @@ fn main() {
             println!();
         }
     }
-    println!("attention, 32 heads of 128 over 8 (GB/s of keys and values, microseconds)");
-    for &(rows, context) in SCALE.attention {
-        let (bytes, seconds) = attention_seconds(gpu, rows, context);
-        let rate = bytes as f64 / seconds / 1e9;
-        println!("{rows:4} rows of {context:6}: {rate:5.0} {:8.1}", seconds * 1e6);
-    }
-    println!("attention of a prompt, the same heads (TFLOP/s, microseconds)");
-    for &tokens in SCALE.prefill {
-        let seconds = prefill_seconds(gpu, tokens);
-        // Two products of which half is masked.
-        let rate = 2.0 * (tokens * tokens) as f64 * 4096.0 / seconds / 1e12;
-        println!("{tokens:5} tokens: {rate:6.2} {:8.1}", seconds * 1e6);
+    for kv_type in [KvType::Bf16, KvType::Fp8] {
+        println!("attention, {kv_type:?}, 32 heads of 128 over 8 (GB/s of keys and values, us)");
+        for &(rows, context) in SCALE.attention {
+            let (bytes, seconds) = attention_seconds(gpu, kv_type, rows, context);
+            let rate = bytes as f64 / seconds / 1e9;
+            println!("{rows:4} rows of {context:6}: {rate:5.0} {:8.1}", seconds * 1e6);
+        }
+        println!("attention of a prompt, {kv_type:?}, the same heads (TFLOP/s, us)");
+        for &tokens in SCALE.prefill {
+            let seconds = prefill_seconds(gpu, kv_type, tokens);
+            // Two products of which half is masked.
+            let rate = 2.0 * (tokens * tokens) as f64 * 4096.0 / seconds / 1e12;
+            println!("{tokens:5} tokens: {rate:6.2} {:8.1}", seconds * 1e6);
+        }
     }
 }
 
@@ -175,15 +177,28 @@ fn product_seconds(gpu: &dyn Gpu, matrices: &[DeviceMatrix], tokens: usize, end:
     })
 }
 
+/// Keys or values that are all 0.5.
+fn kv_buffer(gpu: &dyn Gpu, kv_type: KvType, heads: usize, head_dim: usize) -> KvBuffer {
+    let bytes = |byte: u8, len| Buffer::from_slice(gpu, &vec![byte; len]).expect("memory");
+    let len = heads * head_dim;
+    match kv_type {
+        KvType::Bf16 => {
+            KvBuffer::Bf16(Buffer::from_slice(gpu, &vec![0x3F00; len]).expect("memory"))
+        }
+        KvType::Fp8 => KvBuffer::Fp8 { codes: bytes(0x78, len), exponents: bytes(118, heads) },
+    }
+}
+
 /// Bytes that attention reads, and how long it takes.
-fn attention_seconds(gpu: &dyn Gpu, rows: usize, context: usize) -> (usize, f64) {
+fn attention_seconds(gpu: &dyn Gpu, kv_type: KvType, rows: usize, context: usize) -> (usize, f64) {
     let (heads, kv_heads, head_dim) = (32, 8, 128);
     let per_row = context.div_ceil(16);
     let blocks = rows * per_row;
-    let cache_len = blocks * kv_heads * 16 * head_dim;
-    let copies = (SCALE.rotated_bytes / (4 * cache_len)).clamp(1, 8);
+    let position_bytes = 2 * kv_type.position_bytes(kv_heads, head_dim);
+    let copies = (SCALE.rotated_bytes / (16 * blocks * position_bytes)).clamp(1, 16);
     let halves = |len: usize| Buffer::from_slice(gpu, &vec![0x3F00_u16; len]).expect("memory");
-    let caches: Vec<_> = (0..copies).map(|_| (halves(cache_len), halves(cache_len))).collect();
+    let buffer = || kv_buffer(gpu, kv_type, blocks * kv_heads * 16, head_dim);
+    let caches: Vec<_> = (0..copies).map(|_| (buffer(), buffer())).collect();
     let (queries, mut out) = (halves(rows * 4096), halves(rows * 4096));
     let mut items = Vec::new();
     (0..rows).for_each(|row| list_items(row, context - 1, None, &mut items));
@@ -221,15 +236,15 @@ fn attention_seconds(gpu: &dyn Gpu, rows: usize, context: usize) -> (usize, f64)
         .run(gpu)
         .expect("a launch");
     });
-    (rows * context * kv_heads * head_dim * 4, seconds)
+    (rows * context * position_bytes, seconds)
 }
 
 /// How long attention of a whole prompt takes.
-fn prefill_seconds(gpu: &dyn Gpu, tokens: usize) -> f64 {
+fn prefill_seconds(gpu: &dyn Gpu, kv_type: KvType, tokens: usize) -> f64 {
     let (heads, kv_heads, head_dim) = (32, 8, 128);
     let blocks = tokens.div_ceil(16);
     let halves = |len: usize| Buffer::from_slice(gpu, &vec![0x3F00_u16; len]).expect("memory");
-    let [keys, values] = [(); 2].map(|()| halves(blocks * kv_heads * 16 * head_dim));
+    let [keys, values] = [0, 1].map(|_| kv_buffer(gpu, kv_type, blocks * kv_heads * 16, head_dim));
     let (queries, mut out) = (halves(tokens * 4096), halves(tokens * 4096));
     let upload = |words: &[u32]| Buffer::from_slice(gpu, words).expect("memory");
     let positions = upload(&(0..tokens as u32).collect::<Vec<_>>());

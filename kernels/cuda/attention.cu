@@ -13,8 +13,8 @@
 //   scores[head, position] = Q [16 heads, dim] * K^T: a lane reads 16 bytes of the keys of
 //       positions g and g + 8; heads are 8 at most, so rows 8 to 15 of Q are zero.
 //   out^T[dim, head] = V^T [16 values, 16 positions] * P^T: a lane reads 16 bytes of the values of
-//       positions 2t, 2t+1, 2t+8, 2t+9, and pairs them up by bytes: rows g and g + 8 of the product
-//       are values 2i and 2i + 1 of the lane's eight.
+//       positions 2t, 2t+1, 2t+8, 2t+9, and pairs them up by bytes: rows g and g + 8 of a product
+//       are neighbours among the lane's values.
 #include "attention.cuh"
 
 constexpr uint32_t ATTENTION_WARPS = 4;
@@ -32,8 +32,10 @@ struct AttentionItem {
 
 struct Attention {
     const uint16_t* queries;       // bf16 [rows][heads][dim]
-    const uint16_t* keys;          // the layer's, [block][kv head][16][dim]
-    const uint16_t* values;
+    const uint8_t* keys;           // the layer's, [block][kv head][16][dim]
+    const uint8_t* values;
+    const uint8_t* key_exponents;  // null if they are bf16
+    const uint8_t* value_exponents;
     const AttentionItem* items;
     const uint32_t* num_items;     // one number
     const uint32_t* positions;     // [rows]
@@ -82,9 +84,10 @@ DEVICE void merge(const Attention& p, size_t first, uint32_t count, uint32_t row
     }
 }
 
-template <int DIM>
+template <class Stored, int DIM>
 DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_index,
                    uint32_t kv_head, AttentionShared<DIM>& shared) {
+    using R = Reads<Stored, DIM>;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     uint32_t group = p.heads / p.kv_heads;
     uint32_t last = p.positions[item.row];
@@ -92,15 +95,15 @@ DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_in
     uint32_t start = item.chunk * CHUNK_POSITIONS + warp * (WARP_BLOCKS * KV_BLOCK);
     const uint32_t* table = p.block_tables + p.table_starts[item.row];
 
-    // Queries, as the left side: head g, the lane's eight values of each 32.
+    // Queries, as the left side: head g, values as those of the keys that the lane reads.
     uint4 query[DIM / 32];
 #pragma unroll
-    for (int c = 0; c < DIM / 32; ++c) {
+    for (int i = 0; i < DIM / 32; ++i) {
         const uint16_t* row = p.queries + (size_t{item.row} * p.heads + kv_head * group + g) * DIM;
-        query[c] = g < group ? read16(row + 32 * c + 8 * t) : zeros();
+        query[i] = g < group ? read16(row + R::query(i, t)) : zeros();
     }
     // Where the warp's blocks lie; one that has nothing to read is not looked up.
-    size_t tiles[WARP_BLOCKS];
+    uint32_t tiles[WARP_BLOCKS];
     bool is_read[WARP_BLOCKS];
     float scores[WARP_BLOCKS][4];  // of head g: positions 2t, 2t+1, 2t+8, 2t+9
     float highest = NOTHING;
@@ -108,21 +111,31 @@ DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_in
     for (uint32_t b = 0; b < WARP_BLOCKS; ++b) {
         uint32_t first = start + b * KV_BLOCK;
         is_read[b] = first <= last && first + KV_BLOCK > from;
-        size_t block = is_read[b] ? table[first / KV_BLOCK] : 0;
-        tiles[b] = (block * p.kv_heads + kv_head) * (KV_BLOCK * DIM);
+        tiles[b] = (is_read[b] ? table[first / KV_BLOCK] : 0) * p.kv_heads + kv_head;
         float low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
         if (is_read[b]) {
-            const uint16_t* keys = p.keys + tiles[b] + g * DIM + 8 * t;
+            const uint8_t* keys = R::tile(p.keys, tiles[b]) + R::ROW_BYTES * g + 16 * t;
             // Slots beyond the last position have never been written, or by another sequence.
             bool has_low = first + g <= last, has_high = first + g + 8 <= last;
 #pragma unroll
-            for (int c = 0; c < DIM / 32; ++c) {
-                uint4 k0 = has_low ? read16(keys + 32 * c) : zeros();
-                uint4 k1 = has_high ? read16(keys + 8 * DIM + 32 * c) : zeros();
-                mma(low, query[c].x, 0, query[c].y, 0, k0.x, k0.y);
-                mma(low, query[c].z, 0, query[c].w, 0, k0.z, k0.w);
-                mma(high, query[c].x, 0, query[c].y, 0, k1.x, k1.y);
-                mma(high, query[c].z, 0, query[c].w, 0, k1.z, k1.w);
+            for (int c = 0; c < R::KEY_LOADS; ++c) {
+                uint4 k0 = has_low ? read16(keys + 64 * c) : zeros();
+                uint4 k1 = has_high ? read16(keys + 8 * R::ROW_BYTES + 64 * c) : zeros();
+                uint32_t pairs0[R::KEY_VALUES / 2], pairs1[R::KEY_VALUES / 2];
+                Stored::widen(k0, pairs0);
+                Stored::widen(k1, pairs1);
+#pragma unroll
+                for (int i = 0; i < R::KEY_VALUES / 8; ++i) {
+                    const uint4& q = query[c * (R::KEY_VALUES / 8) + i];
+                    const uint32_t *a = pairs0 + 4 * i, *b = pairs1 + 4 * i;
+                    mma(low, q.x, 0, q.y, 0, a[0], a[1]);
+                    mma(low, q.z, 0, q.w, 0, a[2], a[3]);
+                    mma(high, q.x, 0, q.y, 0, b[0], b[1]);
+                    mma(high, q.z, 0, q.w, 0, b[2], b[3]);
+                }
+            }
+            if (Stored::HAS_EXPONENTS) {
+                multiply_products(read_exponents(p.key_exponents, tiles[b], t), low, high);
             }
         }
 #pragma unroll
@@ -140,40 +153,44 @@ DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_in
     highest = fmaxf(highest, __shfl_xor_sync(0xFFFFFFFFu, highest, 2));
 
     float weight = 0.0f;
-    float sums[DIM / 64][4][4];  // [.., i, ..]: values 64 * s + 8g + 2i, + 1; heads 2t, 2t+1
-#pragma unroll
-    for (int s = 0; s < DIM / 64; ++s) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int j = 0; j < 4; ++j) sums[s][i][j] = 0.0f;
-        }
-    }
+    // [i]: values R::value(i, g) and the next; heads 2t and the next.
+    float sums[R::PRODUCTS][4] = {};
 #pragma unroll
     for (uint32_t b = 0; b < WARP_BLOCKS; ++b) {
         uint32_t first = start + b * KV_BLOCK;
-        uint32_t w0 = pack_bf16(weight_at(scores[b][0], highest), weight_at(scores[b][1], highest));
-        uint32_t w1 = pack_bf16(weight_at(scores[b][2], highest), weight_at(scores[b][3], highest));
-        // What is divided by later is the sum of what is multiplied with here: of rounded weights.
-        weight += bf16_to_f32(w0 & 0xFFFF) + bf16_to_f32(w0 >> 16);
-        weight += bf16_to_f32(w1 & 0xFFFF) + bf16_to_f32(w1 >> 16);
-        if (!is_read[b]) continue;
-        const uint16_t* values = p.values + tiles[b] + 8 * g;
+        uint32_t w[2];
 #pragma unroll
-        for (int s = 0; s < DIM / 64; ++s) {
+        for (uint32_t i = 0; i < 2; ++i) {
+            w[i] = pack_bf16(weight_at(scores[b][2 * i], highest),
+                             weight_at(scores[b][2 * i + 1], highest));
+            // What is divided by later is the sum of what is multiplied with here: of rounded
+            // weights.
+            weight += bf16_to_f32(w[i] & 0xFFFF) + bf16_to_f32(w[i] >> 16);
+        }
+        if (!is_read[b]) continue;
+        if (Stored::HAS_EXPONENTS) {
+            uint32_t exponents = read_exponents(p.value_exponents, tiles[b], t);
+            multiply_weights(exponents, first, t, last, w);
+        }
+        const uint8_t* values = R::tile(p.values, tiles[b]) + R::VALUE_BYTES * g;
+#pragma unroll
+        for (int s = 0; s < R::VALUE_LOADS; ++s) {
             uint4 v[4];  // positions 2t, 2t+1, 2t+8, 2t+9
 #pragma unroll
             for (uint32_t i = 0; i < 4; ++i) {
                 uint32_t in_block = 2 * t + i % 2 + i / 2 * 8;
-                bool is_there = first + in_block <= last;
-                v[i] = is_there ? read16(values + in_block * DIM + 64 * s) : zeros();
+                const uint8_t* from = values + in_block * R::ROW_BYTES + 8 * R::VALUE_BYTES * s;
+                R::load_values(from, first + in_block <= last, v[i]);
             }
 #pragma unroll
-            for (uint32_t i = 0; i < 4; ++i) {
-                uint32_t v0 = nth_word(v[0], i), v1 = nth_word(v[1], i);
-                uint32_t v2 = nth_word(v[2], i), v3 = nth_word(v[3], i);
-                mma(sums[s][i], __byte_perm(v0, v1, 0x5410), __byte_perm(v0, v1, 0x7632),
-                    __byte_perm(v2, v3, 0x5410), __byte_perm(v2, v3, 0x7632), w0, w1);
+            for (uint32_t n = 0; n < R::VALUE_BYTES / 4; ++n) {
+                uint32_t a[R::WORD_PRODUCTS][4];
+                R::turn_values(v, n, a);
+#pragma unroll
+                for (int i = 0; i < R::WORD_PRODUCTS; ++i) {
+                    float* sum = sums[s * R::LOAD_PRODUCTS + n * R::WORD_PRODUCTS + i];
+                    mma(sum, a[i][0], a[i][1], a[i][2], a[i][3], w[0], w[1]);
+                }
             }
         }
     }
@@ -186,13 +203,10 @@ DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_in
         shared.weight[warp][g] = weight;
     }
 #pragma unroll
-    for (int s = 0; s < DIM / 64; ++s) {
+    for (int i = 0; i < R::PRODUCTS; ++i) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                shared.sums[warp][2 * t + j % 2][64 * s + 8 * g + 2 * i + j / 2] = sums[s][i][j];
-            }
+        for (int j = 0; j < 4; ++j) {
+            shared.sums[warp][2 * t + j % 2][R::value(i, g) + j / 2] = sums[i][j];
         }
     }
     __syncthreads();
@@ -234,22 +248,25 @@ DEVICE void attend(const Attention& p, const AttentionItem& item, size_t item_in
     merge<DIM>(p, first, item.chunks, item.row, kv_head);
 }
 
-template <int DIM>
+template <class Stored, int DIM>
 DEVICE void walk(const Attention& p) {
     __shared__ AttentionShared<DIM> shared;
     uint32_t count = *p.num_items * p.kv_heads;
     for (uint32_t i = blockIdx.x; i < count; i += gridDim.x) {
         // The heads of an item follow each other: they are of the same blocks.
         size_t index = i / p.kv_heads;
-        attend<DIM>(p, p.items[index], index, i % p.kv_heads, shared);
+        attend<Stored, DIM>(p, p.items[index], index, i % p.kv_heads, shared);
     }
 }
 
-#define ATTENTION(dim)                                                                     \
+#define ATTENTION(name, Stored, dim)                                                       \
     extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * 32, 2)                  \
-        attention_##dim(const __grid_constant__ Attention p) {                             \
-        walk<dim>(p);                                                                      \
+        attention_##name(const __grid_constant__ Attention p) {                            \
+        walk<Stored, dim>(p);                                                              \
     }
-ATTENTION(64)
-ATTENTION(128)
-ATTENTION(256)
+ATTENTION(64, KvBf16, 64)
+ATTENTION(128, KvBf16, 128)
+ATTENTION(256, KvBf16, 256)
+ATTENTION(64_fp8, KvFp8, 64)
+ATTENTION(128_fp8, KvFp8, 128)
+ATTENTION(256_fp8, KvFp8, 256)

@@ -23,8 +23,10 @@ struct PrefillTile {
 
 struct Prefill {
     const uint16_t* queries;       // bf16 [rows][heads][dim]
-    const uint16_t* keys;          // the layer's, [block][kv head][16][dim]
-    const uint16_t* values;
+    const uint8_t* keys;           // the layer's, [block][kv head][16][dim]
+    const uint8_t* values;
+    const uint8_t* key_exponents;  // null if they are bf16
+    const uint8_t* value_exponents;
     const PrefillTile* tiles;      // one for each blockIdx.x; blockIdx.y is the kv head
     const uint32_t* positions;     // [rows]
     const uint32_t* table_starts;  // [rows]: where in `block_tables` a row's begins
@@ -110,8 +112,9 @@ DEVICE void of_columns(float of_pair, uint32_t t, float columns[2]) {
 }
 
 // Of a warp's pairs. `BLOCKS` blocks of 16 positions are a chunk.
-template <int DIM, int BLOCKS>
+template <class Stored, int DIM, int BLOCKS>
 DEVICE void prefill(const Prefill& p) {
+    using R = Reads<Stored, DIM>;
     uint32_t lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     PrefillTile tile = p.tiles[blockIdx.x];
     uint32_t kv_head = blockIdx.y, group = p.heads / p.kv_heads;
@@ -125,35 +128,45 @@ DEVICE void prefill(const Prefill& p) {
     Pair pairs[2] = {pair_at<DIM>(p, tile, first_pair + g),
                      pair_at<DIM>(p, tile, first_pair + g + 8)};
 
-    // [h][s][i]: values 64 * s + 8g + 2i and the next; pairs 8h + 2t and the next.
-    float sums[2][DIM / 64][4][4] = {};
+    // [h][i]: values R::value(i, g) and the next; pairs 8h + 2t and the next.
+    float sums[2][R::PRODUCTS][4] = {};
     constexpr uint32_t CHUNK = BLOCKS * KV_BLOCK;
     for (uint32_t start = from / CHUNK * CHUNK; start <= last; start += CHUNK) {
-        size_t places[BLOCKS];
         bool is_read[BLOCKS];
         float scores[2][BLOCKS][4];
 #pragma unroll
         for (int b = 0; b < BLOCKS; ++b) {
             uint32_t first = start + b * KV_BLOCK;
             is_read[b] = first <= last && first + KV_BLOCK > from;
-            size_t block = is_read[b] ? table[first / KV_BLOCK] : 0;
-            places[b] = (block * p.kv_heads + kv_head) * (KV_BLOCK * DIM);
             float low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
             if (is_read[b]) {
-                const uint16_t* keys = p.keys + places[b] + g * DIM + 8 * t;
+                uint32_t place = table[first / KV_BLOCK] * p.kv_heads + kv_head;
+                const uint8_t* keys = R::tile(p.keys, place) + R::ROW_BYTES * g + 16 * t;
                 // Slots beyond the last position have never been written, or by another sequence.
                 bool has_low = first + g <= last, has_high = first + g + 8 <= last;
 #pragma unroll
-                for (int c = 0; c < DIM / 32; ++c) {
-                    uint32_t at = 32 * c + 8 * t;
-                    uint4 q0 = pairs[0].is_there ? read16(pairs[0].query + at) : zeros();
-                    uint4 q1 = pairs[1].is_there ? read16(pairs[1].query + at) : zeros();
-                    uint4 k0 = has_low ? read16(keys + 32 * c) : zeros();
-                    uint4 k1 = has_high ? read16(keys + 8 * DIM + 32 * c) : zeros();
-                    mma(low, q0.x, q1.x, q0.y, q1.y, k0.x, k0.y);
-                    mma(low, q0.z, q1.z, q0.w, q1.w, k0.z, k0.w);
-                    mma(high, q0.x, q1.x, q0.y, q1.y, k1.x, k1.y);
-                    mma(high, q0.z, q1.z, q0.w, q1.w, k1.z, k1.w);
+                for (int c = 0; c < R::KEY_LOADS; ++c) {
+                    uint4 k0 = has_low ? read16(keys + 64 * c) : zeros();
+                    uint4 k1 = has_high ? read16(keys + 8 * R::ROW_BYTES + 64 * c) : zeros();
+                    uint32_t pairs0[R::KEY_VALUES / 2], pairs1[R::KEY_VALUES / 2];
+                    Stored::widen(k0, pairs0);
+                    Stored::widen(k1, pairs1);
+#pragma unroll
+                    for (int i = 0; i < R::KEY_VALUES / 8; ++i) {
+                        uint32_t at = R::query(c * (R::KEY_VALUES / 8) + i, t);
+                        uint4 q0 = pairs[0].is_there ? read16(pairs[0].query + at) : zeros();
+                        uint4 q1 = pairs[1].is_there ? read16(pairs[1].query + at) : zeros();
+                        const uint32_t *a = pairs0 + 4 * i, *b = pairs1 + 4 * i;
+                        mma(low, q0.x, q1.x, q0.y, q1.y, a[0], a[1]);
+                        mma(low, q0.z, q1.z, q0.w, q1.w, a[2], a[3]);
+                        mma(high, q0.x, q1.x, q0.y, q1.y, b[0], b[1]);
+                        mma(high, q0.z, q1.z, q0.w, q1.w, b[2], b[3]);
+                    }
+                }
+                if (Stored::HAS_EXPONENTS) {
+                    uint32_t exponents = read_exponents(p.key_exponents, place, t);
+                    multiply_products(exponents, low, high);
+                    multiply_products(exponents, low + 2, high + 2);
                 }
             }
 #pragma unroll
@@ -167,35 +180,45 @@ DEVICE void prefill(const Prefill& p) {
             float factors[2];
             of_columns(weigh<BLOCKS>(pairs[h], scores[h], weights[h]), t, factors);
 #pragma unroll
-            for (int s = 0; s < DIM / 64; ++s) {
+            for (int i = 0; i < R::PRODUCTS; ++i) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-#pragma unroll
-                    for (int j = 0; j < 4; ++j) sums[h][s][i][j] *= factors[j % 2];
-                }
+                for (int j = 0; j < 4; ++j) sums[h][i][j] *= factors[j % 2];
             }
         }
 #pragma unroll
         for (int b = 0; b < BLOCKS; ++b) {
             if (!is_read[b]) continue;
-            const uint16_t* values = p.values + places[b] + 8 * g;
+            uint32_t first = start + b * KV_BLOCK;
+            // Looked up again: kept, heads of 256 values would have too few registers.
+            uint32_t place = table[first / KV_BLOCK] * p.kv_heads + kv_head;
+            if (Stored::HAS_EXPONENTS) {
+                uint32_t exponents = read_exponents(p.value_exponents, place, t);
+                multiply_weights(exponents, first, t, last, weights[0][b]);
+                multiply_weights(exponents, first, t, last, weights[1][b]);
+            }
+            const uint8_t* values = R::tile(p.values, place) + R::VALUE_BYTES * g;
 #pragma unroll
-            for (int s = 0; s < DIM / 64; ++s) {
+            for (int s = 0; s < R::VALUE_LOADS; ++s) {
                 uint4 v[4];  // positions 2t, 2t+1, 2t+8, 2t+9
 #pragma unroll
                 for (uint32_t i = 0; i < 4; ++i) {
                     uint32_t in_block = 2 * t + i % 2 + i / 2 * 8;
-                    bool is_there = start + b * KV_BLOCK + in_block <= last;
-                    v[i] = is_there ? read16(values + in_block * DIM + 64 * s) : zeros();
+                    const uint8_t* from = values + in_block * R::ROW_BYTES + 8 * R::VALUE_BYTES * s;
+                    R::load_values(from, first + in_block <= last, v[i]);
                 }
 #pragma unroll
-                for (uint32_t i = 0; i < 4; ++i) {
-                    uint32_t v0 = nth_word(v[0], i), v1 = nth_word(v[1], i);
-                    uint32_t v2 = nth_word(v[2], i), v3 = nth_word(v[3], i);
-                    uint32_t a0 = __byte_perm(v0, v1, 0x5410), a1 = __byte_perm(v0, v1, 0x7632);
-                    uint32_t a2 = __byte_perm(v2, v3, 0x5410), a3 = __byte_perm(v2, v3, 0x7632);
-                    mma(sums[0][s][i], a0, a1, a2, a3, weights[0][b][0], weights[0][b][1]);
-                    mma(sums[1][s][i], a0, a1, a2, a3, weights[1][b][0], weights[1][b][1]);
+                for (uint32_t n = 0; n < R::VALUE_BYTES / 4; ++n) {
+                    uint32_t a[R::WORD_PRODUCTS][4];
+                    R::turn_values(v, n, a);
+#pragma unroll
+                    for (int i = 0; i < R::WORD_PRODUCTS; ++i) {
+                        int product = s * R::LOAD_PRODUCTS + n * R::WORD_PRODUCTS + i;
+#pragma unroll
+                        for (int h = 0; h < 2; ++h) {
+                            mma(sums[h][product], a[i][0], a[i][1], a[i][2], a[i][3],
+                                weights[h][b][0], weights[h][b][1]);
+                        }
+                    }
                 }
             }
         }
@@ -215,25 +238,28 @@ DEVICE void prefill(const Prefill& p) {
             size_t row = tile.first_row + pair / group;
             uint16_t* out = p.out + row * p.out_stride + head * DIM;
 #pragma unroll
-            for (int s = 0; s < DIM / 64; ++s) {
+            for (int n = 0; n < R::PRODUCTS; n += 4) {
                 uint32_t words[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
-                    const float* sum = sums[h][s][i];
+                    const float* sum = sums[h][n + i];
                     words[i] = pack_bf16(sum[j] / totals[j], sum[2 + j] / totals[j]);
                 }
-                *reinterpret_cast<uint4*>(out + 64 * s + 8 * g) =
+                *reinterpret_cast<uint4*>(out + R::value(n, g)) =
                     make_uint4(words[0], words[1], words[2], words[3]);
             }
         }
     }
 }
 
-#define PREFILL(dim, blocks)                                                               \
+#define PREFILL(name, Stored, dim, blocks)                                                 \
     extern "C" __global__ void __launch_bounds__(PREFILL_WARPS * 32, 2)                    \
-        prefill_##dim(const __grid_constant__ Prefill p) {                                 \
-        prefill<dim, blocks>(p);                                                           \
+        prefill_##name(const __grid_constant__ Prefill p) {                                \
+        prefill<Stored, dim, blocks>(p);                                                   \
     }
-PREFILL(64, 4)
-PREFILL(128, 4)
-PREFILL(256, 2)
+PREFILL(64, KvBf16, 64, 4)
+PREFILL(128, KvBf16, 128, 4)
+PREFILL(256, KvBf16, 256, 2)
+PREFILL(64_fp8, KvFp8, 64, 4)
+PREFILL(128_fp8, KvFp8, 128, 4)
+PREFILL(256_fp8, KvFp8, 256, 2)

@@ -36,7 +36,8 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
-        Refusal { span, message: message.into() }
+        // One line, whatever it quotes.
+        Refusal { span, message: message.into().replace('\n', "\\n") }
     }
 
     pub(super) fn locate(self, file: &str, text: &str) -> CatalogError {

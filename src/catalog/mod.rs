@@ -30,7 +30,9 @@ pub use payments::{
     Instructions, ManualPayments, Merchant, MyFatoorahMethod, MyFatoorahPayments, Payments,
     TapPayments, TapSource,
 };
-pub use server::{Device, Host, NoticeNetworks, Origin, SecureOrigin, ServerSettings, Speculation};
+pub use server::{
+    Device, Host, KvType, NoticeNetworks, Origin, SecureOrigin, ServerSettings, Speculation,
+};
 pub use source::{Source, WheelPart};
 pub use value::{GIB, KIB, MIB, Number, Real, Sha256Digest, Size, TIB};
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::config::{Device, StoreFlags};
+use crate::config::{Device, KvType, StoreFlags};
 use crate::model::verify::{Comparison, Gates, Recorded, logits_of_each_position, verify};
 use crate::model::{BLOCK_SIZE, Model};
 use crate::registry::{self, DecoderLimits};
@@ -53,6 +53,9 @@ pub(crate) struct VerifyFlags {
     /// Where the model runs [default: as in the settings]
     #[arg(long)]
     device: Option<Device>,
+    /// How a GPU keeps keys and values [default: as in the settings]
+    #[arg(long, value_name = "bf16|fp8")]
+    kv_type: Option<KvType>,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -63,6 +66,7 @@ pub(crate) fn run(flags: VerifyFlags) -> Result<()> {
     let files = pull::fetch(&entry, &config)?;
     let model = Model::open(&files.path)?;
     let device = flags.device.unwrap_or(config.device);
+    let kv_type = flags.kv_type.unwrap_or(config.kv_type);
     let open = |tokens: &[u32]| {
         let limits = DecoderLimits {
             max_tokens: tokens.len(),
@@ -70,6 +74,7 @@ pub(crate) fn run(flags: VerifyFlags) -> Result<()> {
             num_blocks: tokens.len().div_ceil(BLOCK_SIZE),
             threads: config.threads,
             device,
+            kv_type,
         };
         registry::open_decoder(&files.path, limits)
     };

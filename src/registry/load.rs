@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalog::{self, ModelEntry};
-use crate::config::{Config, Device, Speculation};
+use crate::config::{Config, Device, KvType, Speculation};
 use crate::engine::{Engine, EngineOptions, SPECULATIVE_ROWS};
 use crate::grammar::Environment;
 use crate::hub::ModelFiles;
@@ -19,7 +19,7 @@ use crate::text::{ChatTemplate, Tokenizer};
 
 use super::{Embedding, LoadError, LoadedModel, machine, vocabulary};
 
-/// Bytes of a key or value in the cache: f16.
+/// Bytes of a key or value in the CPU's cache: f16.
 const KV_ELEMENT_BYTES: usize = 2;
 
 /// Most KV memory that a model takes unless the operator or one full context asks for more.
@@ -73,15 +73,17 @@ pub struct DecoderLimits {
     pub threads: usize,
     /// What computes.
     pub device: Device,
+    /// How that keeps keys and values, if it is a GPU.
+    pub kv_type: KvType,
 }
 
 /// Opens the model at `path` with nothing around it: for measurements and checks.
 pub fn open_decoder(path: &Path, limits: DecoderLimits) -> Result<Decoder, ModelError> {
     let model = Arc::new(Model::open(path)?);
     let max_context = model.config.max_context;
-    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device } = limits;
+    let DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device, kv_type } = limits;
     let limits = ExecutorLimits { max_tokens, max_outputs, num_blocks, threads };
-    let on_gpu = (limits, KvBlocks::Exactly(num_blocks));
+    let on_gpu = OnGpu { limits, kv_type: of_gpu(kv_type), blocks: KvBlocks::Exactly(num_blocks) };
     Ok(decoder(device, model, max_context, limits, on_gpu)?.decoder)
 }
 
@@ -98,14 +100,29 @@ struct Opened {
     gpu_bytes: Option<usize>,
 }
 
-/// Opens a model on its device, within the limits of that: on a GPU with as many blocks as are said
-/// beside them.
+/// What a model may take of a GPU.
+#[derive(Clone, Copy)]
+struct OnGpu {
+    limits: ExecutorLimits,
+    kv_type: cuda::KvType,
+    /// Whatever the limits say.
+    blocks: KvBlocks,
+}
+
+fn of_gpu(kv_type: KvType) -> cuda::KvType {
+    match kv_type {
+        KvType::Bf16 => cuda::KvType::Bf16,
+        KvType::Fp8 => cuda::KvType::Fp8,
+    }
+}
+
+/// Opens a model on its device, within the limits of that.
 fn decoder(
     device: Device,
     model: Arc<Model>,
     max_context: usize,
     on_cpu: ExecutorLimits,
-    on_gpu: (ExecutorLimits, KvBlocks),
+    on_gpu: OnGpu,
 ) -> Result<Opened, ModelError> {
     let config = model.config.clone();
     let opened = |executor, limits: ExecutorLimits, gpu_bytes| {
@@ -115,7 +132,7 @@ fn decoder(
     };
     Ok(match place_on_gpu(device, &model, on_gpu)? {
         Some(Placed { executor, num_blocks, bytes }) => {
-            opened(executor, ExecutorLimits { num_blocks, ..on_gpu.0 }, Some(bytes))
+            opened(executor, ExecutorLimits { num_blocks, ..on_gpu.limits }, Some(bytes))
         }
         None => opened(Box::new(CpuExecutor::new(model, on_cpu)?), on_cpu, None),
     })
@@ -125,9 +142,9 @@ fn decoder(
 fn place_on_gpu(
     device: Device,
     model: &Arc<Model>,
-    (limits, blocks): (ExecutorLimits, KvBlocks),
+    OnGpu { limits, kv_type, blocks }: OnGpu,
 ) -> Result<Option<Placed>, ModelError> {
-    let on = |gpu: usize| cuda::on_gpu(gpu, Arc::clone(model), limits, blocks);
+    let on = |gpu: usize| cuda::on_gpu(gpu, Arc::clone(model), limits, kv_type, blocks);
     match device {
         Device::Cuda(gpu) => on(gpu).map(Some),
         Device::Auto if cuda::IS_BUILT => Ok(on(0)
@@ -156,17 +173,17 @@ impl Plan {
         let model = Model::open(&files.path)?;
         let cap = entry.context_length.map_or(usize::MAX, |length| length as usize);
         let context_length = model.config.max_context.min(cap);
-        let block_bytes = model.config.kv_bytes_per_block(KV_ELEMENT_BYTES) as u64;
+        let block_bytes = model.config.kv_bytes_per_block(KV_ELEMENT_BYTES);
         let bytes = config
             .kv_memory
             .unwrap_or_else(|| default_kv_bytes(&model.config, context_length, ON_CPU.of(config)));
-        let num_blocks = (bytes / block_bytes).min(u64::from(u32::MAX / BLOCK_SIZE as u32));
+        let num_blocks = num_blocks_in(bytes, block_bytes);
         if num_blocks == 0 {
             return Err(LoadError::Invalid(format!(
                 "{bytes} bytes of KV memory do not hold one block of {block_bytes}: raise kv_memory"
             )));
         }
-        let (num_blocks, weight_bytes) = (num_blocks as usize, weight_bytes(&model)? as u64);
+        let weight_bytes = weight_bytes(&model)? as u64;
         Ok(Self { entry, files, model, context_length, num_blocks, weight_bytes })
     }
 
@@ -209,11 +226,15 @@ impl Plan {
         };
         let vocab_size = model.config.vocab_size;
         let least = context_length.div_ceil(BLOCK_SIZE);
-        let on_gpu_blocks = match config.kv_memory {
-            Some(_) => KvBlocks::Exactly(num_blocks),
+        let kv_type = of_gpu(config.kv_type);
+        let blocks = match config.kv_memory {
+            Some(bytes) => {
+                let blocks = num_blocks_in(bytes, cuda::kv_bytes_per_block(&model.config, kv_type));
+                KvBlocks::Exactly(blocks)
+            }
             None => KvBlocks::AsFits { least, most: least.saturating_mul(on_gpu.max_batch) },
         };
-        let gpu = (limits(on_gpu), on_gpu_blocks);
+        let gpu = OnGpu { limits: limits(on_gpu), kv_type, blocks };
         let model = Arc::new(model);
         let opened = decoder(config.device, model, context_length, limits(on_cpu), gpu)?;
         let Opened { decoder, num_blocks, gpu_bytes } = opened;
@@ -271,6 +292,11 @@ fn embedding(entry: &ModelEntry, model: &Model) -> Result<Result<Embedding, Stri
         (None, DeclaredPooling::Unsupported(why)) => return Ok(Err(why.clone())),
     };
     Ok(Ok(Embedding { pooling, size, min_dimensions: entry.min_dimensions }))
+}
+
+/// Blocks of so many bytes each; slots are counted in 32 bits.
+fn num_blocks_in(bytes: u64, block_bytes: usize) -> usize {
+    (bytes / block_bytes as u64).min(u64::from(u32::MAX / BLOCK_SIZE as u32)) as usize
 }
 
 /// A full batch of full contexts, if an eighth of the free memory and 2 GiB hold it; always one

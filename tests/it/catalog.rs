@@ -51,10 +51,10 @@ fn unknown_keys_are_refused_with_the_known_ones() {
         "[server]\nhots = \"0.0.0.0\"",
         "models.toml:2:1: unknown key `hots`, expected one of `host`, `port`, `public_url`, \
          `data`, `models`, `device`, `threads`, `max_batch`, `max_step_tokens`, `kv_memory`, \
-         `model_memory`, `model_wait_secs`, `prefix_cache`, `speculation`, `queue`, `max_body`, \
-         `cors_origins`, `stall_secs`, `first_token_secs`, `request_secs`, `keep_alive_secs`, \
-         `shutdown_secs`, `retain_output_days`, `retain_responses_days`, `verify_hours`, \
-         `notice_networks`",
+         `kv_type`, `model_memory`, `model_wait_secs`, `prefix_cache`, `speculation`, `queue`, \
+         `max_body`, `cors_origins`, `stall_secs`, `first_token_secs`, `request_secs`, \
+         `keep_alive_secs`, `shutdown_secs`, `retain_output_days`, `retain_responses_days`, \
+         `verify_hours`, `notice_networks`",
     );
     refused(
         "[severs]",
@@ -491,8 +491,8 @@ fn every_server_setting_is_read() {
     let text = format!(
         "[server]\nhost = \"::1\"\nport = 0\npublic_url = \"https://Pay.example\"\ndata = \"/srv\"\nmodels = [\"m\"]\ndevice = \"cpu\"\n\
          threads = 3\nmax_batch = 4\nmax_step_tokens = 16\nkv_memory = \"1 GiB\"\n\
-         model_memory = 17179869184\nmodel_wait_secs = 10\nprefix_cache = false\n\
-         speculation = \"off\"\nfirst_token_secs = 11\nrequest_secs = 12\n\
+         kv_type = \"fp8\"\nmodel_memory = 17179869184\nmodel_wait_secs = 10\n\
+         prefix_cache = false\nspeculation = \"off\"\nfirst_token_secs = 11\nrequest_secs = 12\n\
          queue = 5\nmax_body = \"1MB\"\n\
          cors_origins = [\"https://Chat.Example.com:8443\"]\nstall_secs = 6\n\
          keep_alive_secs = 0\nshutdown_secs = 7\nretain_output_days = 8\n\
@@ -506,9 +506,9 @@ fn every_server_setting_is_read() {
         format!("{server:?}"),
         "ServerSettings { host: Some(Host(\"::1\")), port: Some(0), \
          public_url: Some(SecureOrigin(\"https://pay.example\")), data: Some(\"/srv\"), models: Some([\"m\"]), device: Some(Cpu), threads: Some(3), max_batch: Some(4), \
-         max_step_tokens: Some(16), kv_memory: Some(1GiB), model_memory: Some(16GiB), \
-         model_wait_secs: Some(10), prefix_cache: Some(false), speculation: Some(Off), \
-         queue: Some(5), max_body: Some(1000000 bytes), \
+         max_step_tokens: Some(16), kv_memory: Some(1GiB), kv_type: Some(Fp8), \
+         model_memory: Some(16GiB), model_wait_secs: Some(10), prefix_cache: Some(false), \
+         speculation: Some(Off), queue: Some(5), max_body: Some(1000000 bytes), \
          cors_origins: Some([Origin(\"https://chat.example.com:8443\")]), stall_secs: Some(6), \
          first_token_secs: Some(11), request_secs: Some(12), \
          keep_alive_secs: Some(0), shutdown_secs: Some(7), retain_output_days: Some(8), \

@@ -131,6 +131,11 @@ fn flags_out_of_bounds_are_refused_with_the_bounds() {
          such as \"512MiB\" or \"4GiB\"",
     );
     check(
+        "--kv-type=int8",
+        "'int8' for '--kv-type <bf16|fp8>': unknown type \"int8\" of keys and values: there are \
+         bf16 and fp8",
+    );
+    check(
         "--device=cuda",
         "'cuda' for '--device <DEVICE>': no device \"cuda\": this build has auto and cpu; one for \
          NVIDIA GPUs is made by `cargo build --release --features cuda`",
@@ -149,6 +154,19 @@ fn what_can_not_be_is_refused_with_what_would_be_right() {
     };
     check(&["--model=c"], "unknown model \"c\": neither a file nor in models.toml, which has a, b");
     check(&["--model=b", "--model=bee"], "model \"b\" is named twice: name each once");
+    let fp8_of = |device: &str, why: &str| {
+        check(
+            &[&format!("--device={device}"), "--kv-type=fp8"],
+            &format!(
+                "kv_type fp8 is for GPUs, and {why}: set kv_type to bf16; on the CPU, less \
+                 kv_memory or a smaller context_length saves memory"
+            ),
+        );
+    };
+    fp8_of("cpu", "the device is cpu");
+    if !cfg!(feature = "cuda") {
+        fp8_of("auto", "this build is without the feature cuda");
+    }
     check(&["--admin-key=short"], "the operator's key has 5 characters: it needs at least 16");
     let missing = Config::load(flags(&["--config=/nowhere/models.toml"]).expect("flags"));
     assert_eq!(

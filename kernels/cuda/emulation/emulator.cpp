@@ -29,15 +29,16 @@ struct Kernel {
 #define PRODUCTS(type)                                                                       \
     KERNEL(product_##type##_8, Product), KERNEL(product_##type##_32, Product),               \
         KERNEL(product_##type##_128x64, Product), KERNEL(product_##type##_256x64, Product)
+#define ATTENTION_KERNELS(dim)                                                               \
+    KERNEL(attention_##dim, Attention), KERNEL(attention_##dim##_fp8, Attention),            \
+        KERNEL(prefill_##dim, Prefill), KERNEL(prefill_##dim##_fp8, Prefill)
 
 const Kernel KERNELS[] = {
     PRODUCTS(bf16), PRODUCTS(q4_0), PRODUCTS(q4_1), PRODUCTS(q5_0), PRODUCTS(q5_1),
     PRODUCTS(q8_0), PRODUCTS(q4_k), PRODUCTS(q5_k), PRODUCTS(q6_k),
     KERNEL(feed, Feed), KERNEL(embed, Embed), KERNEL(add_normed, AddNormed), KERNEL(normed, Normed),
-    KERNEL(unpack, Unpack), KERNEL(project_heads, Heads),
-    KERNEL(attention_64, Attention), KERNEL(attention_128, Attention),
-    KERNEL(attention_256, Attention), KERNEL(prefill_64, Prefill), KERNEL(prefill_128, Prefill),
-    KERNEL(prefill_256, Prefill), KERNEL(sample, Sample),
+    KERNEL(unpack, Unpack), KERNEL(project_heads, Heads), KERNEL(project_heads_fp8, Heads),
+    ATTENTION_KERNELS(64), ATTENTION_KERNELS(128), ATTENTION_KERNELS(256), KERNEL(sample, Sample),
 };
 
 void fibre_main() {

@@ -297,6 +297,12 @@ DEVICE uint32_t add_bf16(uint32_t a, uint32_t b) {
     return pack_bf16(low, high);
 }
 
+DEVICE uint32_t multiply_bf16(uint32_t a, uint32_t b) {
+    float low = __uint_as_float(a << 16) * __uint_as_float(b << 16);
+    float high = __uint_as_float(a & 0xFFFF0000) * __uint_as_float(b & 0xFFFF0000);
+    return pack_bf16(low, high);
+}
+
 DEVICE float f16_to_f32(uint16_t bits) {
     uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, exponent = bits >> 10 & 31;
     uint32_t fraction = bits & 0x3FF;

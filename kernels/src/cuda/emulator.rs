@@ -88,13 +88,14 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 14] = sources![
+const SOURCES: [(&str, &str); 15] = sources![
     "machine.cuh",
     "formats.cuh",
     "product.cuh",
     "product.cu",
     "product_wide.cu",
     "rows.cu",
+    "cache.cuh",
     "heads.cu",
     "attention.cuh",
     "attention.cu",

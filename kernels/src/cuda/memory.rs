@@ -317,6 +317,11 @@ impl<T> ViewMut<'_, T> {
         Self { address, len, ..self }
     }
 
+    /// The same, to read.
+    pub fn as_view(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, buffer: PhantomData }
+    }
+
     /// Values.
     pub fn len(&self) -> usize {
         self.len

@@ -27,9 +27,10 @@ pub use candle::CandleGpu;
 pub use emulator::{Emulator, Order};
 pub use launch::{
     AddNormed, Attention, AttentionItems, AttentionScratch, CHOSEN_WORDS, Change, Choice, Choices,
-    Chosen, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, MAX_GROUP, MAX_TOP_LOGPROBS,
-    NO_LOGPROBS, NO_MASK, NO_SLOT, NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS,
-    Prefill, PrefillTiles, Product, ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
+    Chosen, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, KvBuffer, KvType, KvView,
+    KvViewMut, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS, NO_MASK, NO_SLOT, NOT_COUNTED, Next,
+    NoToken, Normed, Output, PREFILL_WORDS, Prefill, PrefillTiles, Product, ProjectHeads, Sample,
+    StepRows, Unpack, list_items, list_tiles,
 };
 pub use memory::{
     Arrival, Arriving, Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word,
@@ -37,7 +38,7 @@ pub use memory::{
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
 
 /// Names of all kernels, as the `.cu` files export them.
-pub const KERNELS: [&str; 49] = [
+pub const KERNELS: [&str; 56] = [
     "product_bf16_8",
     "product_bf16_32",
     "product_bf16_128x64",
@@ -80,11 +81,18 @@ pub const KERNELS: [&str; 49] = [
     "normed",
     "unpack",
     "project_heads",
+    "project_heads_fp8",
     "attention_64",
     "attention_128",
     "attention_256",
+    "attention_64_fp8",
+    "attention_128_fp8",
+    "attention_256_fp8",
     "prefill_64",
     "prefill_128",
     "prefill_256",
+    "prefill_64_fp8",
+    "prefill_128_fp8",
+    "prefill_256_fp8",
     "sample",
 ];

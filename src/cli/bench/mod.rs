@@ -23,7 +23,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
-use crate::config::{Config, Device, StoreFlags};
+use crate::config::{Config, Device, KvType, StoreFlags};
 use crate::model::BLOCK_SIZE;
 use crate::registry::{DecoderLimits, default_step_tokens, open_decoder};
 
@@ -71,6 +71,9 @@ pub(crate) struct DecodeFlags {
     /// Where the model runs [default: as in the settings]
     #[arg(long)]
     device: Option<Device>,
+    /// How a GPU keeps keys and values [default: as in the settings]
+    #[arg(long, value_name = "bf16|fp8")]
+    kv_type: Option<KvType>,
     /// Only show where the time of a token goes: each step's share of prefill and decode
     #[arg(long, conflicts_with = "json")]
     profile: bool,
@@ -116,6 +119,7 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     let files = pull::fetch(&entry, &config)?;
     config.threads = flags.threads.unwrap_or(config.threads);
     config.device = flags.device.unwrap_or(config.device);
+    config.kv_type = flags.kv_type.unwrap_or(config.kv_type);
     if flags.copy {
         return runtime()?.block_on(copy::print(&config, &entry, rounds));
     }
@@ -133,8 +137,14 @@ fn decode(flags: &DecodeFlags) -> Result<()> {
     // A block for each sequence stays free, so that nothing that is measured is preempted.
     let num_blocks = num_blocks.into_iter().max().unwrap_or_default() + 2 * streams + 2;
     let max_outputs = streams.max(SHARING_STREAMS);
-    let (max_tokens, device) = (step_tokens(&config, max_outputs), config.device);
-    let limits = DecoderLimits { max_tokens, max_outputs, num_blocks, threads, device };
+    let limits = DecoderLimits {
+        max_tokens: step_tokens(&config, max_outputs),
+        max_outputs,
+        num_blocks,
+        threads,
+        device: config.device,
+        kv_type: config.kv_type,
+    };
 
     let started = Instant::now();
     let decoder = open_decoder(&files.path, limits)?;

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::report::median;
 use super::step_tokens;
 use crate::cli::{load_model_config, pull};
-use crate::config::{Device, StoreFlags};
+use crate::config::{Device, KvType, StoreFlags};
 use crate::engine::SequenceStream;
 use crate::engine::{Engine, EngineOptions, Event, FinishReason, SamplingParams, SequenceRequest};
 use crate::model::{BLOCK_SIZE, Model};
@@ -111,6 +111,8 @@ pub(super) fn run(flags: &StreamsFlags) -> Result<()> {
         num_blocks: most * of_stream + 2 * (prefill / BLOCK_SIZE + 1),
         threads: config.threads,
         device: config.device,
+        // What the bytes of a step are counted for.
+        kv_type: KvType::Bf16,
     };
     let started = Instant::now();
     let mut streams = Streams::start(open_decoder(&files.path, limits)?, most, lead)?;

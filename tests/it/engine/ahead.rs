@@ -9,7 +9,7 @@ use mizan::engine::{
     Action, Engine, EngineCore, EngineOptions, Event, FinishReason, SampledToken, SamplingParams,
     SequenceRequest, SequenceStream, Turn,
 };
-use mizan::model::executor::cuda::CudaExecutor;
+use mizan::model::executor::cuda::{CudaExecutor, KvType};
 use mizan::model::{
     Decoder, DecoderShape, Executor, ExecutorLimits, ForwardBatch, Model, ModelError, Outputs,
 };
@@ -69,8 +69,8 @@ fn open() -> (TempDir, Arc<Model>) {
 }
 
 fn start(model: &Arc<Model>, is_ahead: bool) -> (Engine, EngineCore) {
-    let executor =
-        CudaExecutor::new(gpu(Order::Forwards), Arc::clone(model), LIMITS).expect("it fits");
+    let executor = CudaExecutor::new(gpu(Order::Forwards), Arc::clone(model), LIMITS, KvType::Bf16)
+        .expect("it fits");
     let executor: Box<dyn Executor> =
         if is_ahead { Box::new(executor) } else { Box::new(StepByStep(executor)) };
     let decoder = Decoder::new(executor, DecoderShape::new(&model.config, &LIMITS));

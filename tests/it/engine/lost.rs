@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use kernels::cuda::{Arrival, Emulator, Gpu, GpuError, Memory, Order, Recording};
 use mizan::engine::{Engine, EngineOptions, FinishReason};
-use mizan::model::executor::cuda::CudaExecutor;
+use mizan::model::executor::cuda::{CudaExecutor, KvType};
 use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
 
 use super::fake::{read_all, request};
@@ -114,7 +114,8 @@ fn start(model: &Arc<Model>, launches: usize) -> (Engine, Arc<AtomicUsize>) {
     let left = Arc::new(AtomicUsize::new(launches));
     let gpu = Failing { emulator: Emulator::new(Order::Forwards), left: Arc::clone(&left) };
     let limits = ExecutorLimits { max_tokens: 8, max_outputs: 2, num_blocks: 4, threads: 1 };
-    let executor = CudaExecutor::new(Box::new(gpu), Arc::clone(model), limits).expect("it fits");
+    let executor =
+        CudaExecutor::new(Box::new(gpu), Arc::clone(model), limits, KvType::Bf16).expect("it fits");
     let shape = DecoderShape::new(&model.config, &limits);
     let options = EngineOptions {
         max_batch: 1,

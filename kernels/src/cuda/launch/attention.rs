@@ -1,5 +1,6 @@
 //! Attention of single rows (`attention.cu`).
 
+use super::cache::{Cache, KvType, KvView};
 use super::heads::StepRows;
 use super::{Parameters, run, to_u32};
 use crate::cuda::memory::{Buffer, Gpu, GpuError, View, ViewMut};
@@ -75,10 +76,10 @@ impl AttentionScratch {
 pub struct Attention<'a> {
     /// `[rows][heads][head_dim]`
     pub queries: View<'a, u16>,
-    /// The layer's: `[blocks][kv_heads][16][head_dim]`.
-    pub keys: View<'a, u16>,
+    /// The layer's.
+    pub keys: KvView<'a>,
     /// The same.
-    pub values: View<'a, u16>,
+    pub values: KvView<'a>,
     /// The rows.
     pub rows: StepRows<'a>,
     /// Their items.
@@ -109,6 +110,8 @@ struct Block {
     queries: u64,
     keys: u64,
     values: u64,
+    key_exponents: u64,
+    value_exponents: u64,
     items: u64,
     num_items: u64,
     positions: u64,
@@ -126,7 +129,7 @@ struct Block {
     softcap: f32,
 }
 
-// SAFETY: twelve fields of 8 bytes, then six of 4.
+// SAFETY: fourteen fields of 8 bytes, then six of 4.
 unsafe impl Parameters for Block {}
 
 impl Attention<'_> {
@@ -145,16 +148,18 @@ impl Attention<'_> {
         let count = rows.len();
         assert!(self.queries.len() >= count * heads * head_dim, "queries of {count} rows");
         assert!(out_stride >= heads * head_dim && self.out.len() >= count * out_stride, "room");
-        let cache = rows.blocks * kv_heads * 16 * head_dim;
-        assert!(self.keys.len() >= cache && self.values.len() >= cache, "{} blocks", rows.blocks);
+        let views = [self.keys, self.values];
+        let cache = Cache::of_views(views, rows.blocks, [kv_heads, head_dim]);
         let scratch = self.scratch;
         assert!(items.items.len() <= scratch.max_items * ITEM_WORDS, "room for all items");
         assert!(scratch.finished.len() >= count * kv_heads, "a counter for each row");
         assert!(scratch.sums.len() >= scratch.max_items * kv_heads * MAX_GROUP * head_dim);
         let block = Block {
             queries: self.queries.address,
-            keys: self.keys.address,
-            values: self.values.address,
+            keys: cache.keys,
+            values: cache.values,
+            key_exponents: cache.key_exponents,
+            value_exponents: cache.value_exponents,
             items: items.items.address,
             num_items: items.count.address,
             positions: rows.positions.address,
@@ -171,7 +176,7 @@ impl Attention<'_> {
             scale: self.scale,
             softcap: self.softcap.unwrap_or(0.0),
         };
-        let kernel = kernel(head_dim).expect("supported");
+        let kernel = kernel(head_dim, cache.kv_type).expect("supported");
         let blocks = gpu.multiprocessors() as usize * BLOCKS_PER_MULTIPROCESSOR;
         // SAFETY: the block is this kernel's; sizes have been checked, and `StepRows` and
         // `AttentionItems` vouch for the numbers on the device.
@@ -181,14 +186,17 @@ impl Attention<'_> {
 
 pub(super) fn is_supported(heads: usize, kv_heads: usize, head_dim: usize) -> bool {
     let is_grouped = heads.is_multiple_of(kv_heads) && heads <= MAX_GROUP * kv_heads;
-    kernel(head_dim).is_some() && is_grouped
+    kernel(head_dim, KvType::Bf16).is_some() && is_grouped
 }
 
-fn kernel(head_dim: usize) -> Option<&'static str> {
-    match head_dim {
-        64 => Some("attention_64"),
-        128 => Some("attention_128"),
-        256 => Some("attention_256"),
+fn kernel(head_dim: usize, kv_type: KvType) -> Option<&'static str> {
+    match (head_dim, kv_type) {
+        (64, KvType::Bf16) => Some("attention_64"),
+        (128, KvType::Bf16) => Some("attention_128"),
+        (256, KvType::Bf16) => Some("attention_256"),
+        (64, KvType::Fp8) => Some("attention_64_fp8"),
+        (128, KvType::Fp8) => Some("attention_128_fp8"),
+        (256, KvType::Fp8) => Some("attention_256_fp8"),
         _ => None,
     }
 }

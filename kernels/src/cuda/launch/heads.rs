@@ -1,5 +1,6 @@
 //! From products to queries, keys and values (`heads.cu`).
 
+use super::cache::{Cache, KvType, KvViewMut};
 use super::{Parameters, run, to_u32};
 use crate::cuda::memory::{Gpu, GpuError, View, ViewMut};
 use crate::reference::RopePairs;
@@ -7,8 +8,6 @@ use crate::reference::RopePairs;
 /// The slot of a row that only fills up a batch: it writes no keys and values.
 pub const NO_SLOT: u32 = u32::MAX;
 
-/// Positions in a block of the cache.
-const BLOCK_POSITIONS: usize = 16;
 const WARPS: usize = 8;
 /// Values in the widest head.
 const MAX_HEAD_DIM: usize = 256;
@@ -80,10 +79,10 @@ pub struct ProjectHeads<'a> {
     pub head_dim: usize,
     /// `[rows][heads][head_dim]`
     pub queries: ViewMut<'a, u16>,
-    /// The layer's: `[blocks][kv_heads][16][head_dim]`.
-    pub keys: ViewMut<'a, u16>,
+    /// The layer's.
+    pub keys: KvViewMut<'a>,
     /// The same.
-    pub values: ViewMut<'a, u16>,
+    pub values: KvViewMut<'a>,
 }
 
 #[repr(C)]
@@ -98,6 +97,8 @@ struct Block {
     queries: u64,
     keys: u64,
     values: u64,
+    key_exponents: u64,
+    value_exponents: u64,
     rows: u32,
     heads: u32,
     kv_heads: u32,
@@ -106,7 +107,7 @@ struct Block {
     eps: f32,
 }
 
-// SAFETY: nine fields of 8 bytes, then six of 4.
+// SAFETY: eleven fields of 8 bytes, then six of 4.
 unsafe impl Parameters for Block {}
 
 impl ProjectHeads<'_> {
@@ -124,8 +125,8 @@ impl ProjectHeads<'_> {
         if let Some((q, k)) = self.norms {
             assert!(q.len() == head_dim && k.len() == head_dim, "a weight for each value");
         }
-        let cache = rows.blocks * kv_heads * BLOCK_POSITIONS * head_dim;
-        assert!(self.keys.len() >= cache && self.values.len() >= cache, "{} blocks", rows.blocks);
+        let views = [self.keys.as_view(), self.values.as_view()];
+        let cache = Cache::of_views(views, rows.blocks, [kv_heads, head_dim]);
         let block = Block {
             products: self.products.address,
             q_norm: self.norms.map_or(0, |(q, _)| q.address),
@@ -134,8 +135,10 @@ impl ProjectHeads<'_> {
             positions: rows.positions.address,
             slots: rows.slots.address,
             queries: self.queries.address,
-            keys: self.keys.address,
-            values: self.values.address,
+            keys: cache.keys,
+            values: cache.values,
+            key_exponents: cache.key_exponents,
+            value_exponents: cache.value_exponents,
             rows: to_u32(count),
             heads: to_u32(heads),
             kv_heads: to_u32(kv_heads),
@@ -144,8 +147,12 @@ impl ProjectHeads<'_> {
             eps: self.eps,
         };
         let grid = [(count * all_heads).div_ceil(WARPS), 1];
+        let kernel = match cache.kv_type {
+            KvType::Bf16 => "project_heads",
+            KvType::Fp8 => "project_heads_fp8",
+        };
         // SAFETY: the block is this kernel's; sizes have been checked for a warp of each head, and
         // `StepRows` vouch for positions and slots.
-        unsafe { run(gpu, "project_heads", grid, WARPS as u32 * 32, &block) }
+        unsafe { run(gpu, kernel, grid, WARPS as u32 * 32, &block) }
     }
 }

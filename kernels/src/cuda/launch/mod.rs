@@ -7,6 +7,7 @@
 //! [`Fed`] and [`Choices`] are made by `unsafe` functions that say what is promised.
 
 mod attention;
+mod cache;
 mod heads;
 mod prefill;
 mod product;
@@ -16,6 +17,7 @@ mod sampling;
 pub use attention::{
     Attention, AttentionItems, AttentionScratch, ITEM_WORDS, MAX_GROUP, list_items,
 };
+pub use cache::{KvBuffer, KvType, KvView, KvViewMut};
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
 pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
 #[cfg(test)]

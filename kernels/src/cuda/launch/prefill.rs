@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::attention::is_supported;
+use super::cache::{Cache, KvType, KvView};
 use super::heads::StepRows;
 use super::{Parameters, run, to_u32};
 use crate::cuda::memory::{Gpu, GpuError, View, ViewMut};
@@ -44,10 +45,10 @@ impl<'a> PrefillTiles<'a> {
 pub struct Prefill<'a> {
     /// `[rows][heads][head_dim]`
     pub queries: View<'a, u16>,
-    /// The layer's: `[blocks][kv_heads][16][head_dim]`.
-    pub keys: View<'a, u16>,
+    /// The layer's.
+    pub keys: KvView<'a>,
     /// The same.
-    pub values: View<'a, u16>,
+    pub values: KvView<'a>,
     /// The rows.
     pub rows: StepRows<'a>,
     /// Which of them, in tiles; at least one.
@@ -76,6 +77,8 @@ struct Block {
     queries: u64,
     keys: u64,
     values: u64,
+    key_exponents: u64,
+    value_exponents: u64,
     tiles: u64,
     positions: u64,
     table_starts: u64,
@@ -89,7 +92,7 @@ struct Block {
     softcap: f32,
 }
 
-// SAFETY: eight fields of 8 bytes, then six of 4.
+// SAFETY: ten fields of 8 bytes, then six of 4.
 unsafe impl Parameters for Block {}
 
 impl Prefill<'_> {
@@ -105,12 +108,14 @@ impl Prefill<'_> {
         assert!(self.queries.len() >= count * heads * head_dim, "queries of {count} rows");
         assert!(out_stride >= heads * head_dim && out_stride.is_multiple_of(8), "{out_stride}");
         assert!(self.out.len() >= count * out_stride, "room for {count} rows");
-        let cache = rows.blocks * kv_heads * 16 * head_dim;
-        assert!(self.keys.len() >= cache && self.values.len() >= cache, "{} blocks", rows.blocks);
+        let views = [self.keys, self.values];
+        let cache = Cache::of_views(views, rows.blocks, [kv_heads, head_dim]);
         let block = Block {
             queries: self.queries.address,
-            keys: self.keys.address,
-            values: self.values.address,
+            keys: cache.keys,
+            values: cache.values,
+            key_exponents: cache.key_exponents,
+            value_exponents: cache.value_exponents,
             tiles: tiles.tiles.address,
             positions: rows.positions.address,
             table_starts: rows.table_starts.address,
@@ -123,10 +128,13 @@ impl Prefill<'_> {
             scale: self.scale,
             softcap: self.softcap.unwrap_or(0.0),
         };
-        let kernel = match head_dim {
-            64 => "prefill_64",
-            128 => "prefill_128",
-            _ => "prefill_256",
+        let kernel = match (head_dim, cache.kv_type) {
+            (64, KvType::Bf16) => "prefill_64",
+            (128, KvType::Bf16) => "prefill_128",
+            (_, KvType::Bf16) => "prefill_256",
+            (64, KvType::Fp8) => "prefill_64_fp8",
+            (128, KvType::Fp8) => "prefill_128_fp8",
+            (_, KvType::Fp8) => "prefill_256_fp8",
         };
         // SAFETY: the block is this kernel's; sizes have been checked, and `StepRows` and
         // `PrefillTiles` vouch for the numbers on the device.

@@ -1,10 +1,12 @@
 //! Attention over paged keys and values, one row after the other.
 
+use super::cache::{cached, rounded_to_fp8};
 use super::*;
 use crate::reference::attention;
 
 const SCALE: f32 = 0.2;
 
+#[derive(Clone, Copy)]
 struct Shape {
     heads: usize,
     kv_heads: usize,
@@ -15,8 +17,10 @@ struct Shape {
 
 /// Rows at positions, each over a sequence of its own in a cache whose blocks are dealt out at
 /// random; slots that no position uses are NaN.
+#[derive(Clone)]
 struct Case {
     shape: Shape,
+    kv_type: KvType,
     positions: Vec<u32>,
     table_starts: Vec<u32>,
     block_tables: Vec<u32>,
@@ -42,6 +46,7 @@ impl Case {
         let blocks = blocks as usize;
         let len = blocks * kv_heads * 16 * head_dim;
         let mut case = Case {
+            kv_type: KvType::Bf16,
             positions: positions.to_vec(),
             table_starts,
             block_tables,
@@ -88,8 +93,9 @@ impl Case {
         let (positions, tables) = (upload(&positions), upload(&pick(&self.table_starts)));
         let (block_tables, items, count_there) =
             (upload(&self.block_tables), upload(&items), upload(&[count]));
-        let halves = |values: &[u16]| Buffer::from_slice(gpu, values).unwrap();
-        let (queries, keys, values) = (halves(&queries), halves(&self.keys), halves(&self.values));
+        let queries = Buffer::from_slice(gpu, &queries).unwrap();
+        let cached = |values| cached(gpu, self.kv_type, values, head_dim);
+        let (keys, values) = (cached(&self.keys), cached(&self.values));
         let (max, sizes) = ([rows.len(), count as usize], [kv_heads, head_dim]);
         let mut scratch = AttentionScratch::new(gpu, max, sizes).unwrap();
         let stride = size.next_multiple_of(GROUP);
@@ -144,7 +150,15 @@ impl Case {
         out
     }
 
+    /// As bf16, and as fp8.
     fn check(&self) {
+        self.check_stored();
+        let [keys, values] =
+            [&self.keys, &self.values].map(|values| rounded_to_fp8(values, self.shape.head_dim));
+        Case { kv_type: KvType::Fp8, keys, values, ..self.clone() }.check_stored();
+    }
+
+    fn check_stored(&self) {
         let rows: Vec<usize> = (0..self.positions.len()).collect();
         let found = on_devices(|gpu| self.run(gpu, &rows));
         let size = self.shape.heads * self.shape.head_dim;

@@ -5,6 +5,7 @@
 //! tests run on the GPU, and fail where there is none.
 
 mod attention;
+mod cache;
 mod heads;
 mod packing;
 mod prefill;

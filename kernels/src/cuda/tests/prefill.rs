@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::cache::{cached, rounded_to_fp8};
 use super::*;
 use crate::reference::attention;
 
@@ -17,8 +18,10 @@ struct Shape {
 }
 
 /// A sequence in a cache whose blocks are dealt out at random; slots of no position are NaN.
+#[derive(Clone)]
 struct Sequence {
     shape: Shape,
+    kv_type: KvType,
     len: usize,
     table: Vec<u32>,
     queries: Vec<u16>,
@@ -37,7 +40,8 @@ impl Sequence {
         let size = blocks * kv_heads * 16 * head_dim;
         let queries = rounded(&random.normal(len * heads * head_dim)).0;
         let (keys, values) = (vec![0xFFFF; size], vec![0xFFFF; size]);
-        let mut sequence = Sequence { shape, len, table, queries, keys, values };
+        let kv_type = KvType::Bf16;
+        let mut sequence = Sequence { shape, kv_type, len, table, queries, keys, values };
         for (position, kv_head) in (0..len).flat_map(|at| (0..kv_heads).map(move |head| (at, head)))
         {
             let place = sequence.place(position, kv_head);
@@ -78,9 +82,9 @@ impl Sequence {
         // The table is not the first one.
         let starts = upload(&[vec![u32::MAX; before], vec![3; rows - before]].concat());
         let tables = upload(&[&[u32::MAX; 3], &self.table[..]].concat());
-        let halves = |values: &[u16]| Buffer::from_slice(gpu, values).unwrap();
-        let (queries, keys) = (halves(&queries), halves(&known(&self.keys)));
-        let values = halves(&known(&self.values));
+        let queries = Buffer::from_slice(gpu, &queries).unwrap();
+        let cached = |values: &[u16]| cached(gpu, self.kv_type, &known(values), head_dim);
+        let (keys, values) = (cached(&self.keys), cached(&self.values));
         let stride = size.next_multiple_of(GROUP);
         let mut out = poisoned(gpu, rows * stride);
         Prefill {
@@ -132,8 +136,15 @@ impl Sequence {
         out
     }
 
-    /// The whole in one launch is right, and parts of it are the same bits.
+    /// The whole in one launch is right, and parts of it are the same bits; as bf16, and as fp8.
     fn check(&self, cuts: &[usize]) {
+        self.check_stored(cuts);
+        let [keys, values] =
+            [&self.keys, &self.values].map(|values| rounded_to_fp8(values, self.shape.head_dim));
+        Sequence { kv_type: KvType::Fp8, keys, values, ..self.clone() }.check_stored(cuts);
+    }
+
+    fn check_stored(&self, cuts: &[usize]) {
         let whole = on_devices(|gpu| self.run(gpu, 0..self.len, 0));
         let size = self.shape.heads * self.shape.head_dim;
         for (position, found) in whole.chunks_exact(size).enumerate() {

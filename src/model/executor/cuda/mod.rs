@@ -1,5 +1,5 @@
-//! The executor for one NVIDIA GPU: packed weights, keys and values as bf16, products on tensor
-//! cores.
+//! The executor for one NVIDIA GPU: packed weights, keys and values as bf16 or fp8, products on
+//! tensor cores.
 //!
 //! Products take as many rows at a time as is fastest, whether their sequences decode or are
 //! prefilled; a row's bits do not depend on it. Attention takes each row for itself, but the rows
@@ -23,15 +23,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernels::cpu::GateActivation;
+pub use kernels::cuda::KvType;
 use kernels::cuda::{
-    AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, GpuError, Input, Next,
-    Output, Prefill, Product, ProjectHeads, Recording, View,
+    AddNormed, Attention, AttentionScratch, Buffer, Division, Embed, Gpu, GpuError, Input,
+    KvBuffer, Next, Output, Prefill, Product, ProjectHeads, Recording, View,
 };
 use kernels::reference::RopePairs;
 
 use self::choose::DeviceChoices;
 use self::inputs::StepInputs;
-pub use self::room::{KvBlocks, Room};
+pub use self::room::{KvBlocks, Room, kv_bytes_per_block};
 use self::weights::DeviceWeights;
 use super::{Chooser, Executor, ExecutorLimits, Outputs};
 use crate::model::batch::{BLOCK_SIZE, ForwardBatch};
@@ -64,9 +65,10 @@ pub fn on_gpu(
     gpu: usize,
     model: Arc<Model>,
     limits: ExecutorLimits,
+    kv_type: KvType,
     blocks: KvBlocks,
 ) -> Result<Placed, ModelError> {
-    place(open(gpu)?, model, limits, blocks)
+    place(open(gpu)?, model, limits, kv_type, blocks)
 }
 
 /// An executor on `gpu`, with as many blocks as `blocks` says, whatever `limits` say.
@@ -74,11 +76,13 @@ pub fn place(
     gpu: Box<dyn Gpu>,
     model: Arc<Model>,
     limits: ExecutorLimits,
+    kv_type: KvType,
     blocks: KvBlocks,
 ) -> Result<Placed, ModelError> {
-    let room = Room::of(&model, &limits)?;
+    let room = Room::of(&model, &limits, kv_type)?;
     let num_blocks = room.blocks(&*gpu, blocks)?;
-    let executor = CudaExecutor::new(gpu, model, ExecutorLimits { num_blocks, ..limits })?;
+    let limits = ExecutorLimits { num_blocks, ..limits };
+    let executor = CudaExecutor::new(gpu, model, limits, kv_type)?;
     let bytes = room.with_blocks(num_blocks);
     Ok(Placed { executor: Box::new(executor), num_blocks, bytes })
 }
@@ -109,8 +113,8 @@ pub struct CudaExecutor {
     windows: Vec<Option<usize>>,
     window_of: Vec<usize>,
     rotations: Vec<Buffer<f32>>, // One for each of the model's ropes.
-    keys: Vec<Buffer<u16>>,      // One for each layer, as are the values.
-    values: Vec<Buffer<u16>>,
+    keys: Vec<KvBuffer>,         // One for each layer, as are the values.
+    values: Vec<KvBuffer>,
     inputs: StepInputs,
     scratch: AttentionScratch,
     state: State,
@@ -173,6 +177,7 @@ impl CudaExecutor {
         gpu: Box<dyn Gpu>,
         model: Arc<Model>,
         limits: ExecutorLimits,
+        kv_type: KvType,
     ) -> Result<Self, ModelError> {
         let config = model.config.clone();
         let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim);
@@ -185,16 +190,15 @@ impl CudaExecutor {
         // Positions beyond the whole cache are never reached.
         let max_context = config.max_context.min(limits.num_blocks * BLOCK_SIZE);
         let shape = DecoderShape { max_context, ..DecoderShape::new(&config, &limits) };
-        Room::of(&model, &limits)?.blocks(&*gpu, KvBlocks::Exactly(limits.num_blocks))?;
+        let room = Room::of(&model, &limits, kv_type)?;
+        room.blocks(&*gpu, KvBlocks::Exactly(limits.num_blocks))?;
         let weights = DeviceWeights::new(&model, &*gpu, limits.threads)?;
         let (windows, window_of) = kinds_of_windows(&config);
         let max_items = max_items(max_context);
         let rows = limits.max_tokens;
         let gpu_ref = &*gpu;
-        let cache_len = limits.num_blocks * BLOCK_SIZE * config.kv_size();
-        let cache = || -> Result<Vec<Buffer<u16>>, ModelError> {
-            (0..config.num_layers).map(|_| Ok(Buffer::zeros(gpu_ref, cache_len)?)).collect()
-        };
+        let layer = || KvBuffer::zeros(gpu_ref, kv_type, limits.num_blocks, [kv_heads, head_dim]);
+        let cache = || (0..config.num_layers).map(|_| layer()).collect::<Result<Vec<_>, _>>();
         let (keys, values) = (cache()?, cache()?);
         let halves = |len: usize| Buffer::<u16>::zeros(gpu_ref, rows * len);
         let floats = |len: usize| Buffer::<f32>::zeros(gpu_ref, rows * len);

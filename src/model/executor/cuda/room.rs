@@ -4,7 +4,7 @@
 //! what would fit; what is not refused fits, unless others take memory meanwhile.
 //! Never knows: how an operator says it.
 
-use kernels::cuda::{Format, GROUP, Gpu, ITEM_WORDS, MAX_GROUP, TILE};
+use kernels::cuda::{Format, GROUP, Gpu, ITEM_WORDS, KvType, MAX_GROUP, TILE};
 
 use super::choose::bytes as choice_bytes;
 use super::inputs::TABLE_WORDS;
@@ -38,6 +38,14 @@ pub struct Room {
     step: usize,
     /// A block of keys and values, over all layers.
     block: usize,
+    /// The same, if keys and values were stored as fp8.
+    fp8_block: usize,
+}
+
+/// Bytes that a block of keys and values takes over all layers.
+pub fn kv_bytes_per_block(config: &ModelConfig, kv_type: KvType) -> usize {
+    let position = kv_type.position_bytes(config.num_kv_heads, config.head_dim);
+    2 * BLOCK_SIZE * config.num_layers * position
 }
 
 impl Room {
@@ -45,12 +53,13 @@ impl Room {
     ///
     /// # Errors
     /// A matrix of a type that GPUs do not run.
-    pub fn of(model: &Model, limits: &ExecutorLimits) -> Result<Self, ModelError> {
+    pub fn of(model: &Model, limits: &ExecutorLimits, kv_type: KvType) -> Result<Self, ModelError> {
         let config = &model.config;
         Ok(Self {
             weights: weight_bytes(model)?,
             step: step_bytes(config, limits),
-            block: 2 * 2 * BLOCK_SIZE * config.kv_size() * config.num_layers,
+            block: kv_bytes_per_block(config, kv_type),
+            fp8_block: kv_bytes_per_block(config, KvType::Fp8),
         })
     }
 
@@ -82,10 +91,14 @@ impl Room {
         }
         let needed = self.with_blocks(least);
         let remedy = if fit > 0 { format!("{remedy}, use ") } else { "use ".to_owned() };
+        // Of a given number of bytes fp8 makes more blocks, not fewer bytes.
+        let is_of_context = matches!(wanted, KvBlocks::AsFits { .. });
+        let with_fp8 = least.saturating_mul(self.fp8_block).saturating_add(self.with_blocks(0));
+        let fp8 = if is_of_context && with_fp8 <= free { " kv_type fp8," } else { "" };
         Err(ModelError::Executor(format!(
             "the model needs {} on {}: weights {}, a step {}, keys and values of {} tokens {}; {} \
-             are free, {} too few: {remedy}fewer bits a weight, a smaller max_step_tokens, or \
-             --device cpu",
+             are free, {} too few: {remedy}fewer bits a weight,{fp8} a smaller max_step_tokens, \
+             or --device cpu",
             mib(needed),
             gpu.name(),
             mib(self.weights),
