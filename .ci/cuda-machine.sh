@@ -11,7 +11,7 @@
 # family, sampling against the host's, a soak of requests and aborts, compute-sanitizer where it is
 # installed. Fails if a check fails or no GPU is there.
 #
-# Measures, on models of 8 thousand million weights made by a formula (benches/hashed_model.py; nothing is
+# Measures, on models of eight billion weights made by a formula (benches/hashed_model.py; nothing is
 # downloaded; needs numpy), each part with what the machine has, or saying what it lacks:
 #     ceilings  what the card multiplies and copies (PyTorch)
 #     models    writes the models, 30 GB
@@ -24,7 +24,7 @@
 #     kernels   each kernel, and each file in MIZAN_TEST_MODELS, if that is set
 #     table     the goals, and what was reached
 # Models and figures are kept in MEASURED, /tmp/mizan-measured unless set, for further calls.
-# MEASURE_SHAPE=small MEASURE_DEVICE=cpu tries it without a GPU.
+# MEASURE_SHAPE=small MEASURE_DEVICE=cpu MEASURE_STREAMS=1,8 MEASURE_CHARGED=8 tries it without a GPU.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 step() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
@@ -171,7 +171,7 @@ measure_charging() {
 
 measure_peers() {
     has torch numpy || { lacks "there is no PyTorch with this device"; return; }
-    local more=(--shape "$shape" --device "$device")
+    local more=(--shape "$shape" --device "$device" ${MEASURE_STREAMS:+--streams "$MEASURE_STREAMS"})
     python3 torch_peers.py compiled "${more[@]}" --json "$measured/compiled.json" || lacks "it failed"
     has transformers || { lacks "there is no transformers"; return; }
     python3 torch_peers.py continuous "${more[@]}" --json "$measured/continuous.json" || lacks "it failed"

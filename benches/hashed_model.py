@@ -5,8 +5,8 @@ that knows the formula has the same bits, at any size.
     python3 benches/hashed_model.py OUT --shape llama-3.1-8b --as hf|bf16|q8_0|q4_k_m
 
 `hf` makes the folder OUT (config.json, bf16 safetensors, tokenizer.json); the others the GGUF file OUT.
-Needs numpy. Processes share the work; little of it is in memory at once. Eight thousand million weights
-take about four minutes of one core.
+Needs numpy. Processes share the work; little of it is in memory at once. Eight billion weights
+take about a minute of one core.
 
 The weight at flat index `i` (in Hugging Face's order) of tensor number `t`: tensors are numbered from 1
 in the order of transformers' `named_parameters`.

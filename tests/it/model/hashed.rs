@@ -3,8 +3,8 @@
 //! on them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use mizan::model::Model;
 use mizan::model::verify::{Comparison, Gates, Recorded};
@@ -17,18 +17,55 @@ use crate::support;
 /// Enough to leave the rope's original context of 64 positions.
 const TOKENS: &str = "70";
 
-/// Runs one of the scripts, which need numpy, with `arguments`.
+/// A Python that has numpy: `MIZAN_TEST_PYTHON`, or `python3` with a numpy of its own or, once
+/// installed, of ours.
+fn python() -> Command {
+    static FOUND: OnceLock<(String, Option<PathBuf>)> = OnceLock::new();
+    let (program, packages) = FOUND.get_or_init(|| {
+        if let Ok(python) = std::env::var("MIZAN_TEST_PYTHON") {
+            return (python, None);
+        }
+        let python = "python3";
+        let has_numpy = |path: &str| {
+            let mut command = Command::new(python);
+            command.args(["-c", "import numpy"]).stderr(Stdio::null());
+            if !path.is_empty() {
+                command.env("PYTHONPATH", path);
+            }
+            command.status().expect("there is a python3").success()
+        };
+        if has_numpy("") {
+            return (python.to_owned(), None);
+        }
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("numpy");
+        let shown = folder.to_string_lossy();
+        if !has_numpy(&shown) {
+            let install =
+                ["-m", "pip", "install", "--quiet", "--upgrade", "--target", &shown, "numpy"];
+            let status = Command::new(python).args(install).status();
+            let is_there = status.is_ok_and(|status| status.success()) && has_numpy(&shown);
+            assert!(
+                is_there,
+                "numpy cannot be installed: set MIZAN_TEST_PYTHON to a Python with it"
+            );
+        }
+        (python.to_owned(), Some(folder))
+    });
+    let mut command = Command::new(program);
+    if let Some(packages) = packages {
+        command.env("PYTHONPATH", packages);
+    }
+    command
+}
+
+/// Runs one of the scripts with `arguments`.
 fn script(name: &str, arguments: &[&str], out: &Path) {
-    let python = std::env::var("MIZAN_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name);
-    let mut command = Command::new(&python);
+    let mut command = python();
     command.arg(script).arg(out).args(["--shape", "tiny"]).args(arguments);
     let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().expect("Python starts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{name} failed; it needs numpy: set MIZAN_TEST_PYTHON to a Python that has it\n{errors}"
-    );
+    assert!(output.status.success(), "{name}: {errors}");
 }
 
 /// The tiny model in a form.
