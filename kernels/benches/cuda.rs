@@ -185,7 +185,7 @@ fn kv_buffer(gpu: &dyn Gpu, kv_type: KvType, heads: usize, head_dim: usize) -> K
         KvType::Bf16 => {
             KvBuffer::Bf16(Buffer::from_slice(gpu, &vec![0x3F00; len]).expect("memory"))
         }
-        KvType::Fp8 => KvBuffer::Fp8 { codes: bytes(0x78, len), exponents: bytes(118, heads) },
+        KvType::Fp8 => KvBuffer::Fp8 { codes: bytes(0x30, len), exponents: bytes(126, heads) },
     }
 }
 

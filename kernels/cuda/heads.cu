@@ -47,8 +47,8 @@ DEVICE void store_fp8(const float2 x[MAX_PAIRS], const Heads& p, uint8_t* to,
         if (pair >= pairs) continue;
         uint32_t first = p.is_adjacent ? 2 * pair : pair;
         uint32_t second = p.is_adjacent ? 2 * pair + 1 : pair + pairs;
-        to[KvFp8::place(first)] = are_numbers ? f32_to_e4m3(x[i].x * factor) : 0;
-        to[KvFp8::place(second)] = are_numbers ? f32_to_e4m3(x[i].y * factor) : 0;
+        to[KvFp8::place(first)] = are_numbers ? f32_to_e3m4(x[i].x * factor) : 0;
+        to[KvFp8::place(second)] = are_numbers ? f32_to_e3m4(x[i].y * factor) : 0;
     }
 }
 

@@ -23,11 +23,11 @@ use crate::support::tiny_models::{self, Storage, TinyModel, VOCAB_SIZE};
 const ROUNDED_TO_BF16: Gates =
     Gates { max_nmse: 3e-4, min_top1_agreement: 0.9, max_mean_kld: 4e-4 };
 
-/// Keys and values are rounded to three bits of fraction, each by up to one part in 16.
-/// Measured: NMSE of 5.7e-4 to 1.22e-2, divergence of 2.8e-4 to 5.9e-3 (random weights, whose
-/// attention says more than that of trained ones; the file: 7.7e-4 and 5.5e-3).
+/// Keys and values are rounded to four bits of fraction, each by up to one part in 32.
+/// Measured: NMSE of 1.5e-4 to 2.9e-3, divergence of 7.8e-5 to 1.4e-3 (random weights, whose
+/// attention says more than that of trained ones; the file: 2.2e-4 and 1.1e-3).
 const STORED_AS_FP8: Gates =
-    Gates { max_nmse: 1.8e-2, min_top1_agreement: 0.9, max_mean_kld: 9e-3 };
+    Gates { max_nmse: 4.5e-3, min_top1_agreement: 0.9, max_mean_kld: 2.2e-3 };
 
 /// Past Gemma 3's window of 5, and more rows than the products of small batches take: the larger
 /// matrices (queries, keys, values, gate and up) are multiplied in wide blocks, those of shorter

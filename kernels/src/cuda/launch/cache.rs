@@ -11,8 +11,8 @@ pub enum KvType {
     /// As bf16.
     #[default]
     Bf16,
-    /// As bytes, e4m3, with a power of two for each position and head: up to one part in sixteen
-    /// is lost of each value, or less than a 200,000th of the largest of its head.
+    /// As bytes, e3m4, with a power of two for each position and head. A value is off by up to one
+    /// part in 32 of its own, or, if that is more, in 1,900 of the largest of its head.
     Fp8,
 }
 
@@ -34,7 +34,7 @@ pub enum KvBuffer {
     /// The same values as bytes, of each four the second and the third interchanged, and
     /// `[blocks][kv_heads][16]` exponents of powers of two.
     Fp8 {
-        /// e4m3.
+        /// e3m4.
         codes: Buffer<u8>,
         /// With a bias of 127; 255 if not all of the head's values are numbers.
         exponents: Buffer<u8>,
@@ -87,7 +87,7 @@ pub enum KvView<'a> {
     Bf16(View<'a, u16>),
     /// As [`KvBuffer::Fp8`].
     Fp8 {
-        /// e4m3.
+        /// e3m4.
         codes: View<'a, u8>,
         /// One for each position and head.
         exponents: View<'a, u8>,
@@ -101,7 +101,7 @@ pub enum KvViewMut<'a> {
     Bf16(ViewMut<'a, u16>),
     /// As [`KvBuffer::Fp8`].
     Fp8 {
-        /// e4m3.
+        /// e3m4.
         codes: ViewMut<'a, u8>,
         /// One for each position and head.
         exponents: ViewMut<'a, u8>,
