@@ -25,7 +25,7 @@ functions() { # the module of cudarc, the prefix of its functions
     functions driver cu | sed 's/.*/__attribute__((weak)) int &(void) {\n    fputs("& is not emulated\\n", stderr);\n    return 801;\n}/'
 } >"$made/others.c"
 cc -c -fPIC -o "$made/others.o" "$made/others.c"
-c++ -std=c++17 -O2 -shared -fPIC -w -U_FORTIFY_SOURCE -ffp-contract=off -Wl,-soname,libcuda.so.1 \
+c++ -std=c++17 -O2 -shared -fPIC -fvisibility=hidden -w -U_FORTIFY_SOURCE -ffp-contract=off -Wl,-soname,libcuda.so.1 \
     -o "$made/libcuda.so.1" kernels/cuda/emulation/driver.cpp "$made/others.o"
 # What candle opens and Mizan never uses: all goes well.
 other() { # soname, the module of cudarc, the prefix of its functions

@@ -194,6 +194,8 @@ const char* launch(const emulation::Kernel* kernel, const uint32_t grid[2], uint
 
 using namespace driver;
 
+// Nothing else is visible: a process may have the emulator beside this, with a machine of its own.
+#pragma GCC visibility push(default)
 extern "C" {
 
 Result cuInit(unsigned) { return SUCCESS; }
@@ -501,3 +503,4 @@ Result cuGraphDestroy(Graph* graph) {
 }
 
 }  // extern "C"
+#pragma GCC visibility pop
