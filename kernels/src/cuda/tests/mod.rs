@@ -37,6 +37,16 @@ fn on_devices(launches: impl Fn(&dyn Gpu) -> Vec<f32>) -> Vec<f32> {
     }
 }
 
+/// The emulator has its own list of kernels; this is what nvcc made of the sources.
+#[cfg(feature = "cuda")]
+#[test]
+fn the_compiled_module_has_every_kernel() {
+    let report = include_str!(concat!(env!("OUT_DIR"), "/ptxas.txt"));
+    let compiled = |name: &str| report.contains(&format!("Compiling entry function '{name}'"));
+    let missing: Vec<_> = KERNELS.into_iter().filter(|name| !compiled(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
