@@ -174,13 +174,13 @@ fn tokens_chosen_on_a_gpu_ahead_of_the_engine_are_those_of_steps_one_by_one() {
     }
 }
 
-/// Requests that come and go, a third of them given up, on a GPU for thousands of steps: what each
-/// one yields is what it yields alone, step by step.
+/// Requests that come and go, a third of them given up, on a real GPU for thousands of steps: what
+/// each one yields is what it yields alone, step by step.
 ///
 /// Prompts of fewer than 16 ids: rows that go to attention together may differ by rounding.
 #[test]
 fn a_soak_of_requests_and_aborts() {
-    let num_steps = if cfg!(feature = "cuda") { 5_000 } else { 40 };
+    let num_steps = if gpu(Order::Forwards).name() == "emulated GPU" { 40 } else { 5_000 };
     let (_folder, model) = open();
     let mut random = Random(7);
     let kinds: Vec<SequenceRequest> = requests()
