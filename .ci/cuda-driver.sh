@@ -27,12 +27,13 @@ functions() { # the module of cudarc, the prefix of its functions
 cc -c -fPIC -o "$made/others.o" "$made/others.c"
 c++ -std=c++17 -O2 -shared -fPIC -fvisibility=hidden -w -U_FORTIFY_SOURCE -ffp-contract=off -Wl,-soname,libcuda.so.1 \
     -o "$made/libcuda.so.1" kernels/cuda/emulation/driver.cpp "$made/others.o"
-# What candle opens and Mizan never uses: all goes well.
-other() { # soname, the module of cudarc, the prefix of its functions
-    functions "$2" "$3" | sed 's/.*/int &(void) { return 0; }/' |
-        cc -shared -fPIC -w -x c - -Wl,-soname,"$1" -o "$made/$1"
+# What candle opens: of cuBLAS one product, and of what Mizan never uses, all goes well.
+other() { # soname, the module of cudarc, the prefix of its functions, what else is linked
+    functions "$2" "$3" | sed 's/.*/__attribute__((weak)) int &(void) { return 0; }/' |
+        cc -c -fPIC -w -x c - -o "$made/$2.o"
+    c++ -std=c++17 -O2 -shared -fPIC -w -Wl,-soname,"$1" -o "$made/$1" "$made/$2.o" "${@:4}"
 }
-other libcublas.so.13 cublas cublas
+other libcublas.so.13 cublas cublas kernels/cuda/emulation/cublas.cpp "$made/libcuda.so.1"
 other libcublasLt.so.13 cublaslt cublasLt
 other libcurand.so.10 curand curand
 other libnvrtc.so.13 nvrtc nvrtc

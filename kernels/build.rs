@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Kernels that a step waits for.
-const HOT: [&str; 5] = ["product_", "attention_", "prefill_", "project_heads", "sample"];
+const HOT: [&str; 7] =
+    ["product_", "expand_", "conclude_sums", "attention_", "prefill_", "project_heads", "sample"];
 
 fn main() {
     println!("cargo::rerun-if-changed=cuda");

@@ -11,9 +11,9 @@ use half::f16;
 use kernels::DType;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
-    Attention, AttentionItems, AttentionScratch, Buffer, DeviceMatrix, Division, Gpu, ITEM_WORDS,
-    Input, KvBuffer, KvType, Next, Output, PackedMatrix, Prefill, PrefillTiles, Product, StepRows,
-    list_items, list_tiles,
+    Attention, AttentionItems, AttentionScratch, Buffer, DenseScratch, DeviceMatrix, Division,
+    Format, Gpu, ITEM_WORDS, Input, KvBuffer, KvType, LongRuns, Next, Output, PackedMatrix,
+    Prefill, PrefillTiles, Product, StepRows, list_items, list_tiles,
 };
 
 const TYPES: [DType; 8] = [
@@ -39,6 +39,8 @@ struct Scale {
     /// Name, rows, columns.
     products: &'static [(&'static str, usize, usize, End)],
     tokens: &'static [usize],
+    /// Tokens of a prompt that the library multiplies.
+    long: &'static [usize],
     /// Rows, and the context of each.
     attention: &'static [(usize, usize)],
     /// Tokens of a prompt.
@@ -57,7 +59,8 @@ const SCALE: Scale = Scale {
         ("5 down", 4096, 14336, End::Add),
         ("logits", 128_256, 4096, End::Store),
     ],
-    tokens: &[1, 2, 8, 16, 32, 64, 512, 2048],
+    tokens: &[1, 2, 8, 16, 32, 64, 128, 256, 512, 2048],
+    long: &[128, 256, 512, 2048],
     attention: &[(1, 1024), (1, 32_768), (16, 4096), (64, 1024), (256, 1024)],
     prefill: &[512, 2048, 8192],
     rotated_bytes: 256 << 20,
@@ -72,6 +75,7 @@ const SCALE: Scale = Scale {
         ("5 down", 32, 512, End::Add),
     ],
     tokens: &[1, 9],
+    long: &[9],
     attention: &[(1, 40), (2, 300)],
     prefill: &[20],
     rotated_bytes: 1 << 10,
@@ -87,13 +91,17 @@ fn main() {
     println!("{}, {} multiprocessors", gpu.name(), gpu.multiprocessors());
     print!("{:6}{:12}", "type", "product");
     SCALE.tokens.iter().for_each(|tokens| print!("{:>16}", format!("{tokens} tokens")));
+    SCALE.long.iter().for_each(|tokens| print!("{:>16}", format!("{tokens}, library")));
     println!("   (GB/s of weights, microseconds)");
     for dtype in TYPES {
         for &(name, rows, columns, end) in SCALE.products {
             print!("{:6}{name:12}", dtype.name());
             let matrices = matrices(gpu, dtype, rows, columns);
-            for tokens in SCALE.tokens {
-                let seconds = product_seconds(gpu, &matrices, *tokens, end);
+            let short = SCALE.tokens.iter().map(|tokens| (*tokens, false));
+            let long = SCALE.long.iter().map(|tokens| (*tokens, true));
+            for (tokens, is_long) in short.chain(long) {
+                let format = Format::of(dtype).filter(|_| is_long);
+                let seconds = product_seconds(gpu, &matrices, tokens, end, format);
                 let rate = matrices[0].bytes() as f64 / seconds / 1e9;
                 print!("{:>16}", format!("{rate:.0} {:.1}", seconds * 1e6));
             }
@@ -146,8 +154,20 @@ fn matrices(gpu: &dyn Gpu, dtype: DType, rows: usize, columns: usize) -> Vec<Dev
     (0..copies).map(|_| packed.upload(gpu).expect("memory")).collect()
 }
 
-fn product_seconds(gpu: &dyn Gpu, matrices: &[DeviceMatrix], tokens: usize, end: End) -> f64 {
+/// `long`: the matrices' format, if the library is to multiply.
+fn product_seconds(
+    gpu: &dyn Gpu,
+    matrices: &[DeviceMatrix],
+    tokens: usize,
+    end: End,
+    long: Option<Format>,
+) -> f64 {
     let (rows, stride) = (matrices[0].rows(), matrices[0].input_stride());
+    let mut scratch = long.map(|format| {
+        let shapes = std::iter::once((format, [rows, stride]));
+        DenseScratch::new(gpu, shapes, tokens).expect("memory")
+    });
+    let all = 0..tokens;
     let x = Buffer::from_slice(gpu, &vec![0x3F80_u16; tokens * stride]).expect("memory");
     let floats = |len: usize| Buffer::<f32>::zeros(gpu, len).expect("memory");
     let (mut out, norm, squares) = (floats(tokens * rows), floats(rows), floats(tokens));
@@ -173,7 +193,10 @@ fn product_seconds(gpu: &dyn Gpu, matrices: &[DeviceMatrix], tokens: usize, end:
         };
         let input = Input { x: x.view(), rows: None, division };
         let matrix = &matrices[nth % matrices.len()];
-        Product { matrix, input, tokens, output }.run(gpu).expect("a launch");
+        let long = scratch
+            .as_mut()
+            .map(|scratch| LongRuns { tokens: std::slice::from_ref(&all), scratch });
+        Product { matrix, input, tokens, long, output }.run(gpu).expect("a launch");
     })
 }
 

@@ -492,6 +492,29 @@ Result cuGraphLaunch(Graph* executable, Stream* stream) {
     return SUCCESS;
 }
 
+// What the library of dense products queues (`cublas.cpp`): sums of `columns` products of bf16.
+Result emulated_multiply(Address weights, Address x, Address out, size_t rows, size_t columns,
+                         size_t tokens, Address workspace, size_t workspace_bytes,
+                         Stream* stream) {
+    BEGIN();
+    push(stream, [=]() -> const char* {
+        if (!is_device(weights, rows * columns * 2) || !is_device(x, tokens * columns * 2) ||
+            !is_device(out, tokens * rows * 4) || !is_device(workspace, workspace_bytes)) {
+            return "a dense product of what is no memory";
+        }
+        memset(pointer(workspace), POISON, workspace_bytes);
+        for (size_t i = 0; i < tokens * rows; ++i) {
+            auto* w = static_cast<uint16_t*>(pointer(weights)) + i % rows * columns;
+            auto* values = static_cast<uint16_t*>(pointer(x)) + i / rows * columns;
+            float sum = 0.0f;
+            for (size_t k = 0; k < columns; ++k) sum += bf16_to_f32(w[k]) * bf16_to_f32(values[k]);
+            static_cast<float*>(pointer(out))[i] = sum;
+        }
+        return nullptr;
+    });
+    return SUCCESS;
+}
+
 Result cuGraphExecDestroy(Graph* executable) {
     delete executable;
     return SUCCESS;

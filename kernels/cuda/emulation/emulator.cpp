@@ -4,6 +4,7 @@
 
 #include "../product.cu"
 #include "../product_wide.cu"
+#include "../dense.cu"
 #include "../rows.cu"
 #include "../heads.cu"
 #include "../attention.cu"
@@ -29,6 +30,7 @@ struct Kernel {
 #define PRODUCTS(type)                                                                       \
     KERNEL(product_##type##_8, Product), KERNEL(product_##type##_32, Product),               \
         KERNEL(product_##type##_128x64, Product), KERNEL(product_##type##_256x64, Product)
+#define EXPAND_KERNEL(type) KERNEL(expand_##type, Expand)
 #define ATTENTION_KERNELS(dim)                                                               \
     KERNEL(attention_##dim, Attention), KERNEL(attention_##dim##_fp8, Attention),            \
         KERNEL(prefill_##dim, Prefill), KERNEL(prefill_##dim##_fp8, Prefill)
@@ -36,6 +38,9 @@ struct Kernel {
 const Kernel KERNELS[] = {
     PRODUCTS(bf16), PRODUCTS(q4_0), PRODUCTS(q4_1), PRODUCTS(q5_0), PRODUCTS(q5_1),
     PRODUCTS(q8_0), PRODUCTS(q4_k), PRODUCTS(q5_k), PRODUCTS(q6_k),
+    EXPAND_KERNEL(q4_0), EXPAND_KERNEL(q4_1), EXPAND_KERNEL(q5_0), EXPAND_KERNEL(q5_1),
+    EXPAND_KERNEL(q8_0), EXPAND_KERNEL(q4_k), EXPAND_KERNEL(q5_k), EXPAND_KERNEL(q6_k),
+    KERNEL(conclude_sums, Conclude),
     KERNEL(feed, Feed), KERNEL(embed, Embed), KERNEL(add_normed, AddNormed), KERNEL(normed, Normed),
     KERNEL(unpack, Unpack), KERNEL(project_heads, Heads), KERNEL(project_heads_fp8, Heads),
     ATTENTION_KERNELS(64), ATTENTION_KERNELS(128), ATTENTION_KERNELS(256), KERNEL(sample, Sample),

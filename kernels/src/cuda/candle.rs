@@ -8,6 +8,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::cudarc::cublas::CudaBlas;
+use candle_core::cuda_backend::cudarc::cublas::result::{CublasError, gemm_ex};
+use candle_core::cuda_backend::cudarc::cublas::sys::{
+    cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasSetWorkspace_v2, cudaDataType_t,
+};
 use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use candle_core::cuda_backend::cudarc::driver::sys::{
     CUdevice_attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
@@ -19,7 +24,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
 use super::KERNELS;
-use super::memory::{Arrival, Gpu, GpuError, Memory, Recording};
+use super::memory::{Arrival, DenseProduct, Gpu, GpuError, Memory, Recording};
 
 /// All kernels, compiled by `build.rs`.
 static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -39,6 +44,8 @@ pub struct CandleGpu {
     functions: HashMap<&'static str, CudaFunction>,
     name: String,
     multiprocessors: u32,
+    /// cuBLAS on the same stream. It wants one call with it at a time.
+    library: Mutex<Arc<CudaBlas>>,
     /// Kept, as it takes long to allocate.
     pinned: Arc<Mutex<Vec<Pinned>>>,
 }
@@ -61,7 +68,8 @@ impl CandleGpu {
         let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(failed)?.unsigned_abs();
         let name = context.name().map_err(failed)?;
-        Ok(Self { stream, functions, name, multiprocessors, pinned: Arc::default() })
+        let library = Mutex::new(device.cublas_handle());
+        Ok(Self { stream, functions, name, multiprocessors, library, pinned: Arc::default() })
     }
 
     /// Memory of at least so many bytes that no copy uses.
@@ -175,6 +183,48 @@ impl Gpu for CandleGpu {
         unsafe { launch.launch(config) }.map(drop).map_err(failed)
     }
 
+    unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError> {
+        let DenseProduct { weights, x, out, rows, columns, tokens, workspace } = product;
+        self.stream.context().bind_to_thread().map_err(failed)?;
+        let library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = *library.handle();
+        // Its own memory it would allocate when it first wants some, and then there may be none.
+        // SAFETY: the caller says that this memory is ours.
+        unsafe { cublasSetWorkspace_v2(handle, workspace.address as *mut _, workspace.len) }
+            .result()
+            .map_err(library_failed)?;
+        let [rows, columns, tokens] = [rows, columns, tokens]
+            .map(|size| i32::try_from(size).expect("sizes of a product are below 2^31"));
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        let (bf16, f32) = (cudaDataType_t::CUDA_R_16BF, cudaDataType_t::CUDA_R_32F);
+        // To cuBLAS, which goes down columns first, our rows are columns: of weights turned over.
+        // SAFETY: the caller vouches for the memory; the factors are read before this returns.
+        unsafe {
+            gemm_ex(
+                handle,
+                cublasOperation_t::CUBLAS_OP_T,
+                cublasOperation_t::CUBLAS_OP_N,
+                rows,
+                tokens,
+                columns,
+                (&raw const one).cast(),
+                weights as *const _,
+                bf16,
+                columns,
+                x as *const _,
+                bf16,
+                columns,
+                (&raw const zero).cast(),
+                out as *mut _,
+                f32,
+                rows,
+                cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(library_failed)
+    }
+
     fn record(
         &self,
         launches: &mut dyn FnMut() -> Result<(), GpuError>,
@@ -243,6 +293,10 @@ struct Handle(CudaGraph);
 
 // SAFETY: a graph may be used from any thread if calls are serialized; a lock does that.
 unsafe impl Send for Handle {}
+
+fn library_failed(error: CublasError) -> GpuError {
+    GpuError::Failed(format!("cuBLAS: {error}"))
+}
 
 fn failed(error: DriverError) -> GpuError {
     GpuError::Failed(error.to_string())

@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::memory::{Arrival, Gpu, GpuError, Memory, Recording};
+use half::bf16;
+
+use super::memory::{Arrival, DenseProduct, Gpu, GpuError, Memory, Recording};
 
 /// Which block and which thread runs first. Results must not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +90,13 @@ macro_rules! sources {
     };
 }
 
-const SOURCES: [(&str, &str); 15] = sources![
+const SOURCES: [(&str, &str); 16] = sources![
     "machine.cuh",
     "formats.cuh",
     "product.cuh",
     "product.cu",
     "product_wide.cu",
+    "dense.cu",
     "rows.cu",
     "cache.cuh",
     "heads.cu",
@@ -290,6 +293,29 @@ impl Gpu for Emulator {
         // SAFETY: faults are string constants of the library.
         let fault = unsafe { CStr::from_ptr(fault) }.to_string_lossy();
         Err(GpuError::Failed(format!("{kernel}: {fault}")))
+    }
+
+    unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError> {
+        if self.lock_noted().is_some() {
+            return Err(GpuError::Failed("a dense product while a recording is made".to_owned()));
+        }
+        let DenseProduct { weights, x, out, rows, columns, tokens, .. } = product;
+        let halves = |address: u64, len: usize| {
+            let from = std::ptr::with_exposed_provenance::<bf16>(address as usize);
+            // SAFETY: the caller says that these are so many.
+            unsafe { std::slice::from_raw_parts(from, len) }.iter().map(|half| half.to_f32())
+        };
+        let weights: Vec<f32> = halves(weights, rows * columns).collect();
+        let x: Vec<f32> = halves(x, tokens * columns).collect();
+        let to = std::ptr::with_exposed_provenance_mut::<f32>(out as usize);
+        // SAFETY: the caller says that these are so many, and nobody else's.
+        let out = unsafe { std::slice::from_raw_parts_mut(to, tokens * rows) };
+        for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
+            for (weights, out) in weights.chunks_exact(columns).zip(out) {
+                *out = x.iter().zip(weights).map(|(x, weight)| x * weight).sum();
+            }
+        }
+        Ok(())
     }
 
     fn record(

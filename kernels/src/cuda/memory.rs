@@ -84,8 +84,15 @@ pub trait Gpu: Send + Sync + fmt::Debug {
         parameters: &[u8],
     ) -> Result<(), GpuError>;
 
-    /// Has what `launches` launches noted instead of run. It must ask for nothing else, and each
-    /// kernel has run before.
+    /// Queues a product of dense matrices, by the vendor's library.
+    ///
+    /// # Safety
+    /// What it names is memory of this device, of these sizes, and `out` of nobody else at that
+    /// time.
+    unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError>;
+
+    /// Has what `launches` launches noted instead of run. It must ask for nothing else, dense
+    /// products neither, and each kernel has run before.
     fn record(
         &self,
         launches: &mut dyn FnMut() -> Result<(), GpuError>,
@@ -97,6 +104,25 @@ pub trait Gpu: Send + Sync + fmt::Debug {
     /// The recording is this device's, and what was promised of its launches holds again: their
     /// memory still is, and nobody else uses it at that time.
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError>;
+}
+
+/// `out = x * weights^T`, with sums in f32.
+#[derive(Debug)]
+pub struct DenseProduct<'a> {
+    /// Address of bf16, `[rows][columns]`.
+    pub weights: u64,
+    /// Address of bf16, `[tokens][columns]`.
+    pub x: u64,
+    /// Address of f32, `[tokens][rows]`.
+    pub out: u64,
+    /// Rows of the weights.
+    pub rows: usize,
+    /// What is summed up.
+    pub columns: usize,
+    /// Rows of `x`.
+    pub tokens: usize,
+    /// Anything, for the library.
+    pub workspace: ViewMut<'a, u8>,
 }
 
 /// Bytes on their way from a device.

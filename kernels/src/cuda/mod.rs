@@ -8,7 +8,8 @@
 //! all of this is tested where there is no GPU.
 //!
 //! Promises: a launch that is accepted reads and writes only the memory it names; a result of a row
-//! does not depend on the other rows of its launch.
+//! does not depend on the other rows of its launch, but in a long run of tokens ([`LongRuns`]) on
+//! how many those are.
 //! Never knows: models, layers, tokens' meaning.
 
 #[cfg(feature = "cuda")]
@@ -27,18 +28,18 @@ pub use candle::CandleGpu;
 pub use emulator::{Emulator, Order};
 pub use launch::{
     AddNormed, Attention, AttentionItems, AttentionScratch, CHOSEN_WORDS, Change, Choice, Choices,
-    Chosen, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, KvBuffer, KvType, KvView,
-    KvViewMut, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS, NO_MASK, NO_SLOT, NOT_COUNTED, Next,
-    NoToken, Normed, Output, PREFILL_WORDS, Prefill, PrefillTiles, Product, ProjectHeads, Sample,
-    StepRows, Unpack, list_items, list_tiles,
+    Chosen, DenseScratch, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, KvBuffer, KvType,
+    KvView, KvViewMut, LongRuns, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS, NO_MASK, NO_SLOT,
+    NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS, Prefill, PrefillTiles, Product,
+    ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
 };
 pub use memory::{
-    Arrival, Arriving, Buffer, Gpu, GpuError, Memory, Recording, View, ViewMut, Word,
+    Arrival, Arriving, Buffer, DenseProduct, Gpu, GpuError, Memory, Recording, View, ViewMut, Word,
 };
 pub use packing::{DeviceMatrix, Format, GROUP, PackedMatrix, TILE};
 
 /// Names of all kernels, as the `.cu` files export them.
-pub const KERNELS: [&str; 56] = [
+pub const KERNELS: [&str; 65] = [
     "product_bf16_8",
     "product_bf16_32",
     "product_bf16_128x64",
@@ -75,6 +76,15 @@ pub const KERNELS: [&str; 56] = [
     "product_q6_k_32",
     "product_q6_k_128x64",
     "product_q6_k_256x64",
+    "expand_q4_0",
+    "expand_q4_1",
+    "expand_q5_0",
+    "expand_q5_1",
+    "expand_q8_0",
+    "expand_q4_k",
+    "expand_q5_k",
+    "expand_q6_k",
+    "conclude_sums",
     "feed",
     "embed",
     "add_normed",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
-use kernels::cuda::{Arrival, Emulator, Gpu, GpuError, Memory, Order, Recording};
+use kernels::cuda::{Arrival, DenseProduct, Emulator, Gpu, GpuError, Memory, Order, Recording};
 use mizan::engine::{Engine, EngineOptions, FinishReason};
 use mizan::model::executor::cuda::{CudaExecutor, KvType};
 use mizan::model::{Decoder, DecoderShape, ExecutorLimits, Model};
@@ -93,6 +93,12 @@ impl Gpu for Failing {
         // SAFETY: passed on.
         take(&self.left)
             .and_then(|()| unsafe { self.emulator.launch(kernel, grid, threads, parameters) })
+    }
+
+    unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError> {
+        take(&self.left)?;
+        // SAFETY: passed on.
+        unsafe { self.emulator.multiply(product) }
     }
 
     fn record(

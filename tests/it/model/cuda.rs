@@ -34,6 +34,9 @@ const STORED_AS_FP8: Gates =
 /// steps are not.
 const NUM_TOKENS: usize = 37;
 
+/// More rows of one sequence than the executor's own products are for.
+const NUM_LONG: usize = 270;
+
 fn open(tiny: TinyModel) -> Arc<Model> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let tiny = TinyModel { storage: Storage::BF16, ..tiny.with_heads_of(64) };
@@ -125,6 +128,77 @@ fn gemma2() {
 #[test]
 fn gemma3() {
     check(tiny_models::gemma3());
+}
+
+/// A prompt of so many rows that the library multiplies them, beside one that goes on and one of
+/// few rows: all as in steps of few, and the others' bits as if it were not there.
+#[test]
+fn a_long_prompt_is_multiplied_apart_from_the_others() {
+    let mut random = Random(98);
+    let tokens: Vec<u32> =
+        (0..NUM_LONG).map(|_| (random.next() % VOCAB_SIZE as u64) as u32).collect();
+    for mut tiny in [tiny_models::qwen2(), tiny_models::gemma2()] {
+        tiny.config["max_position_embeddings"] = (2 * NUM_LONG).into();
+        let model = open(tiny);
+        let expected = reference_logits(&model, &tokens, NUM_LONG);
+        let actual = cuda_logits(&model, &tokens, NUM_LONG, Order::Forwards, KvType::Bf16);
+        let comparison = Comparison::of(&expected, &actual, VOCAB_SIZE);
+        println!("{}: {comparison}", model.config.architecture);
+        assert!(comparison.is_within(&ROUNDED_TO_BF16), "{comparison}");
+        let in_parts = cuda_logits(&model, &tokens, 90, Order::Forwards, KvType::Bf16);
+        assert!(in_parts != actual, "the library has multiplied");
+
+        let limits = ExecutorLimits {
+            max_tokens: NUM_LONG + 30,
+            max_outputs: 3,
+            num_blocks: NUM_LONG.div_ceil(16) + 5,
+            threads: 1,
+        };
+        let last = |with_long: bool| {
+            let executor = executor(&model, Order::Forwards, limits, KvType::Bf16);
+            let mut decoder = decoder(&model, executor, &limits);
+            let mut batch = Batch::default();
+            batch.add(&tokens[..5], 0, 0..2);
+            decoder.forward(&batch.0).expect("a sound batch");
+            let mut batch = Batch::default();
+            batch.add(&tokens[5..6], 5, 0..2);
+            if with_long {
+                batch.add(&tokens, 0, 5..limits.num_blocks as u32);
+            }
+            batch.add(&tokens[7..27], 0, 2..4);
+            decoder.forward(&batch.0).expect("a sound batch").to_vec()
+        };
+        let (beside, without) = (last(true), last(false));
+        let of = |logits: &[f32], nth: usize| logits[nth * VOCAB_SIZE..][..VOCAB_SIZE].to_vec();
+        assert!(of(&beside, 0) == of(&without, 0), "one that goes on");
+        assert!(of(&beside, 2) == of(&without, 1), "a short prompt");
+        let alone = of(&actual, NUM_LONG - 1);
+        assert!(of(&beside, 1) == alone, "a long prompt beside others");
+    }
+}
+
+/// Sequences of a step, one after the other, each with its last row's logits.
+#[derive(Default)]
+struct Batch(ForwardBatch);
+
+impl Batch {
+    /// Tokens from a position on, in blocks of these numbers.
+    fn add(&mut self, tokens: &[u32], start: u32, blocks: std::ops::Range<u32>) {
+        let batch = &mut self.0;
+        let first = batch.tokens.len() as u32;
+        let tables = batch.block_tables.len() as u32;
+        let end = start + tokens.len() as u32;
+        batch.tokens.extend_from_slice(tokens);
+        batch.positions.extend(start..end);
+        batch.slots.extend((start..end).map(|p| (blocks.start + p / 16) * 16 + p % 16));
+        batch.sequences.push(BatchSequence {
+            rows: first..first + tokens.len() as u32,
+            blocks: tables..tables + blocks.len() as u32,
+            context_len: end,
+        });
+        batch.block_tables.extend(blocks);
+        batch.outputs.push(batch.tokens.len() as u32 - 1);
+    }
 }
 
 /// Two sequences in one step, one of them going on, over blocks in no order; some rows' logits,
@@ -260,6 +334,23 @@ fn fits_itself_to_the_memory_or_says_what_is_missing() {
         assert!((256..300).contains(&counts[0]), "{counts:?}");
         assert_eq!(counts.last(), Some(&512), "no more than a full batch takes");
     }
+}
+
+/// The library works in memory of its own, which is counted too.
+#[test]
+fn steps_that_can_have_long_prompts_take_what_they_are_said_to() {
+    let model = open(tiny_models::qwen2());
+    let blocks = KvBlocks::Exactly(64);
+    let place_in = |memory, max_tokens| {
+        let gpu = Box::new(Emulator::with_memory(Order::Forwards, memory));
+        let limits = ExecutorLimits { max_tokens, ..FEW_ROWS };
+        place(gpu, Arc::clone(&model), limits, KvType::Bf16, blocks).map(|placed| placed.bytes)
+    };
+    let short = place_in(1 << 30, 255).expect("it fits");
+    let long = place_in(1 << 30, 256).expect("it fits");
+    assert!(long > short + 32 * MIB, "{long} after {short}");
+    assert_eq!(place_in(long, 256).expect("what it takes is enough"), long);
+    assert!(place_in(long - 1, 256).is_err(), "a byte less");
 }
 
 /// What a refusal says to do helps.

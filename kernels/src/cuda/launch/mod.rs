@@ -8,6 +8,7 @@
 
 mod attention;
 mod cache;
+mod dense;
 mod heads;
 mod prefill;
 mod product;
@@ -18,6 +19,9 @@ pub use attention::{
     Attention, AttentionItems, AttentionScratch, ITEM_WORDS, MAX_GROUP, list_items,
 };
 pub use cache::{KvBuffer, KvType, KvView, KvViewMut};
+#[cfg(test)]
+pub(super) use dense::DenseLimits;
+pub use dense::{DenseScratch, LongRuns};
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
 pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Products of weights with activations (`product.cu`, `product_wide.cu`).
 
+use std::ops::Range;
+
+use super::dense::{LongRuns, run_long};
 use super::{Indices, Parameters, run, to_u32};
 use crate::cpu::GateActivation;
 use crate::cuda::memory::{Gpu, GpuError, View, ViewMut};
-use crate::cuda::packing::{DeviceMatrix, Format};
+use crate::cuda::packing::{DeviceMatrix, Format, TILE};
 
 /// Activations: rows of bf16, as far apart as the matrix' `input_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -92,17 +95,20 @@ pub struct Product<'a> {
     pub input: Input<'a>,
     /// Rows of the result.
     pub tokens: usize,
+    /// Those that the vendor's library multiplies, where there are such.
+    pub long: Option<LongRuns<'a>>,
     /// Where they go.
     pub output: Output<'a>,
 }
 
+/// The parameters of all of these kernels (`product.cuh`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Block {
+pub(super) struct Block {
     codes: u64,
     high: u64,
     scales: u64,
-    x: u64,
+    pub(super) x: u64,
     x_rows: u64,
     squares: u64,
     bias: u64,
@@ -126,6 +132,26 @@ struct Block {
 
 // SAFETY: eleven fields of 8 bytes, then twelve of 4.
 unsafe impl Parameters for Block {}
+
+impl Block {
+    /// The same for some of the tokens, none of which names its row of the input.
+    pub(super) fn of(&self, tokens: Range<usize>) -> Self {
+        assert!(self.x_rows == 0 || tokens.start == 0, "tokens have their own rows");
+        let moved = |address: u64, values: u32, bytes: u64| match address {
+            0 => 0,
+            _ => address + tokens.start as u64 * u64::from(values) * bytes,
+        };
+        Self {
+            x: moved(self.x, self.x_stride, 2),
+            squares: moved(self.squares, self.square_parts, 4),
+            out: moved(self.out, self.out_stride, 4),
+            next_x: moved(self.next_x, self.next_stride, 2),
+            next_squares: moved(self.next_squares, self.rows.div_ceil(TILE as u32), 4),
+            tokens: to_u32(tokens.len()),
+            ..*self
+        }
+    }
+}
 
 const STORE: u32 = 0;
 const ADD: u32 = 1;
@@ -193,18 +219,40 @@ impl Product<'_> {
     ///
     /// # Panics
     /// If sizes do not fit together.
-    pub fn run(self, gpu: &dyn Gpu) -> Result<(), GpuError> {
-        let tiles = self.matrix.tiles();
-        let blocks = Blocks::choose(tiles, self.tokens, gpu.multiprocessors());
-        self.run_in(gpu, blocks)
+    pub fn run(mut self, gpu: &dyn Gpu) -> Result<(), GpuError> {
+        let (matrix, tokens, long) = (self.matrix, self.tokens, self.long.take());
+        let block = self.block();
+        let multiply = |tokens: Range<usize>| {
+            if tokens.is_empty() {
+                return Ok(());
+            }
+            let blocks = Blocks::choose(matrix.tiles(), tokens.len(), gpu.multiprocessors());
+            launch(gpu, matrix, &block.of(tokens), blocks)
+        };
+        let Some(long) = long else { return multiply(0..tokens) };
+        let mut end = 0;
+        for run in long.tokens {
+            assert!(end <= run.start && run.end <= tokens, "runs are in order, of these tokens");
+            multiply(end..run.start)?;
+            end = run.end;
+        }
+        multiply(end..tokens)?;
+        run_long(gpu, matrix, &block, long)
     }
 
-    /// Queues it in these blocks.
+    /// Queues all of it in these blocks.
     ///
     /// # Panics
     /// If sizes do not fit together.
+    #[cfg(test)]
     pub(in crate::cuda) fn run_in(self, gpu: &dyn Gpu, blocks: Blocks) -> Result<(), GpuError> {
-        let Product { matrix, input, tokens, output } = self;
+        let matrix = self.matrix;
+        launch(gpu, matrix, &self.block(), blocks)
+    }
+
+    /// Checks that all buffers hold what a grid over all tiles and tokens touches.
+    fn block(self) -> Block {
+        let Product { matrix, input, tokens, output, .. } = self;
         let (rows, stride) = (matrix.rows, matrix.input_stride());
         let input_rows = input.rows.map_or(tokens, |rows| {
             assert!(rows.view.len() >= tokens, "a row of the input for each token");
@@ -264,12 +312,22 @@ impl Product<'_> {
         assert!(matrix.tiles() < 1 << 16, "tiles are the grid's second number");
         // What kernels find values by in 32 bits.
         assert!(input_rows * stride < 1 << 32, "values of {input_rows} rows of input");
-        let kernel = kernels(matrix.format)[blocks as usize];
-        let grid = blocks.grid(matrix.tiles(), tokens);
-        // SAFETY: the block is this kernel's; every buffer that it names has been checked to hold
-        // what a grid over all tiles and tokens touches, and is borrowed as it is used.
-        unsafe { run(gpu, kernel, grid, THREADS, &block) }
+        block
     }
+}
+
+/// Queues the product of a checked block.
+fn launch(
+    gpu: &dyn Gpu,
+    matrix: &DeviceMatrix,
+    block: &Block,
+    blocks: Blocks,
+) -> Result<(), GpuError> {
+    let kernel = kernels(matrix.format)[blocks as usize];
+    let grid = blocks.grid(matrix.tiles(), block.tokens as usize);
+    // SAFETY: the block is this kernel's; every buffer that it names has been checked to hold what
+    // a grid over all tiles and tokens touches, and is borrowed as it is used.
+    unsafe { run(gpu, kernel, grid, THREADS, block) }
 }
 
 /// In the order of [`Blocks`].

@@ -6,6 +6,7 @@
 
 mod attention;
 mod cache;
+mod dense;
 mod heads;
 mod packing;
 mod prefill;

@@ -25,6 +25,11 @@ const _: () = assert!(BLOCK_SIZE == 16, "blocks of the engine are blocks of kern
 /// this was measured by: fewer would leave a warp's sixteen without work.
 const PREFILL_ROWS: usize = 16;
 
+/// Rows of one sequence in a step from which on the library multiplies them, apart from others. An
+/// estimate for an H200, not measured: with fewer, making dense weights of quantized ones takes
+/// longer than is won.
+pub(super) const LONG_ROWS: usize = 256;
+
 /// Numbers of block tables, and of lists beyond the first, that there is room for from the start.
 pub(super) const TABLE_WORDS: usize = 1 << 16;
 
@@ -47,6 +52,8 @@ pub(super) struct StepInputs {
     group: usize,
     /// Where the tiles of rows are that go to attention together.
     tiles: Range<usize>,
+    /// The rows of each sequence with very many.
+    long: Vec<Range<usize>>,
 }
 
 /// Where each kind of number begins.
@@ -119,6 +126,7 @@ impl StepInputs {
             launches: Vec::new(),
             group,
             tiles: 0..0,
+            long: Vec::new(),
         })
     }
 
@@ -164,6 +172,8 @@ impl StepInputs {
             self.list_attention(batch, nth, *window);
         }
         self.list_prefill(batch);
+        let all = batch.sequences.iter().map(rows_of);
+        self.long = all.filter(|rows| rows.len() >= LONG_ROWS).collect();
         let has_moved = self.upload(gpu)?;
         let is_uniform =
             self.tiles.is_empty() && self.launches.iter().all(|lists| lists.len() == 1);
@@ -174,8 +184,7 @@ impl StepInputs {
     fn list_prefill(&mut self, batch: &ForwardBatch) {
         let start = self.words.len();
         for sequence in batch.sequences.iter().filter(|sequence| is_prefill(sequence)) {
-            let rows = sequence.rows.start as usize..sequence.rows.end as usize;
-            list_tiles(rows, self.group, &mut self.words);
+            list_tiles(rows_of(sequence), self.group, &mut self.words);
         }
         self.tiles = start..self.words.len();
     }
@@ -253,6 +262,11 @@ impl StepInputs {
         self.device.view_mut().slice(place..place + self.rows)
     }
 
+    /// The rows of each sequence with very many, in order.
+    pub(super) fn long(&self) -> &[Range<usize>] {
+        &self.long
+    }
+
     /// The rows with logits.
     pub(super) fn outputs(&self) -> Option<Indices<'_>> {
         self.rows_at(self.places.outputs, self.num_outputs)
@@ -302,6 +316,10 @@ impl StepInputs {
             unsafe { AttentionItems::new(items, count) }
         })
     }
+}
+
+fn rows_of(sequence: &BatchSequence) -> Range<usize> {
+    sequence.rows.start as usize..sequence.rows.end as usize
 }
 
 fn is_prefill(sequence: &BatchSequence) -> bool {

@@ -4,10 +4,10 @@
 //! what would fit; what is not refused fits, unless others take memory meanwhile.
 //! Never knows: how an operator says it.
 
-use kernels::cuda::{Format, GROUP, Gpu, ITEM_WORDS, KvType, MAX_GROUP, TILE};
+use kernels::cuda::{DenseScratch, Format, GROUP, Gpu, ITEM_WORDS, KvType, MAX_GROUP, TILE};
 
 use super::choose::bytes as choice_bytes;
-use super::inputs::TABLE_WORDS;
+use super::inputs::{LONG_ROWS, TABLE_WORDS};
 use super::weights::not_run;
 use super::{ExecutorLimits, kinds_of_windows, max_items};
 use crate::model::batch::BLOCK_SIZE;
@@ -55,9 +55,14 @@ impl Room {
     /// A matrix of a type that GPUs do not run.
     pub fn of(model: &Model, limits: &ExecutorLimits, kv_type: KvType) -> Result<Self, ModelError> {
         let config = &model.config;
+        let dense = if limits.max_tokens < LONG_ROWS {
+            0
+        } else {
+            DenseScratch::bytes(dense_matrices(model)?.into_iter(), limits.max_tokens)
+        };
         Ok(Self {
             weights: weight_bytes(model)?,
-            step: step_bytes(config, limits),
+            step: step_bytes(config, limits) + dense,
             block: kv_bytes_per_block(config, kv_type),
             fp8_block: kv_bytes_per_block(config, KvType::Fp8),
         })
@@ -130,9 +135,28 @@ fn weight_bytes(model: &Model) -> Result<usize, ModelError> {
     let vectors = weights.layers.iter().flat_map(vectors_of).chain([&weights.output_norm]);
     let vectors: usize = vectors.map(|tensor| 4 * tensor.rows * tensor.cols).sum();
     matrices.try_fold(vectors, |sum, tensor| {
-        let format = Format::of(tensor.dtype).ok_or_else(|| not_run(tensor))?;
-        Ok(sum.saturating_add(format.packed_bytes([tensor.rows, tensor.cols])))
+        Ok(sum.saturating_add(format_of(tensor)?.packed_bytes([tensor.rows, tensor.cols])))
     })
+}
+
+fn format_of(tensor: &Tensor) -> Result<Format, ModelError> {
+    Format::of(tensor.dtype).ok_or_else(|| not_run(tensor))
+}
+
+/// The matrices that long runs of rows are multiplied with: formats and `[rows, columns]`. Q, K and
+/// V are each as large as if all of them were one.
+pub(super) fn dense_matrices(model: &Model) -> Result<Vec<(Format, [usize; 2])>, ModelError> {
+    let mut matrices = Vec::new();
+    for layer in &model.weights.layers {
+        let qkv = [&layer.q, &layer.k, &layer.v];
+        for parts in [&qkv[..], &[&layer.o], &[&layer.gate, &layer.up], &[&layer.down]] {
+            let rows = parts.iter().map(|part| part.rows).sum();
+            for part in parts {
+                matrices.push((format_of(part)?, [rows, part.cols]));
+            }
+        }
+    }
+    Ok(matrices)
 }
 
 fn vectors_of(layer: &LayerWeights) -> impl Iterator<Item = &Tensor> {
