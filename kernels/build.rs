@@ -24,6 +24,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let nvcc = env::var_os("NVCC").unwrap_or_else(|| "nvcc".into());
     let capability = env::var("CUDA_COMPUTE_CAP").unwrap_or_else(|_| "90".to_owned());
+    println!("cargo::rustc-env=KERNELS_CAPABILITY={capability}");
     // Hopper's own instructions are in `90a` only.
     let machine = if capability == "90" { "90a" } else { &capability };
     let mut files: Vec<PathBuf> = fs::read_dir("cuda")

@@ -89,24 +89,13 @@ fn main() {
     let gpu = kernels::cuda::Emulator::new(kernels::cuda::Order::Forwards);
     let gpu: &dyn Gpu = &gpu;
     println!("{}, {} multiprocessors", gpu.name(), gpu.multiprocessors());
-    print!("{:6}{:12}", "type", "product");
-    SCALE.tokens.iter().for_each(|tokens| print!("{:>16}", format!("{tokens} tokens")));
-    SCALE.long.iter().for_each(|tokens| print!("{:>16}", format!("{tokens}, library")));
-    println!("   (GB/s of weights, microseconds)");
-    for dtype in TYPES {
-        for &(name, rows, columns, end) in SCALE.products {
-            print!("{:6}{name:12}", dtype.name());
-            let matrices = matrices(gpu, dtype, rows, columns);
-            let short = SCALE.tokens.iter().map(|tokens| (*tokens, false));
-            let long = SCALE.long.iter().map(|tokens| (*tokens, true));
-            for (tokens, is_long) in short.chain(long) {
-                let format = Format::of(dtype).filter(|_| is_long);
-                let seconds = product_seconds(gpu, &matrices, tokens, end, format);
-                let rate = matrices[0].bytes() as f64 / seconds / 1e9;
-                print!("{:>16}", format!("{rate:.0} {:.1}", seconds * 1e6));
-            }
-            println!();
-        }
+    print_products(gpu, SCALE.tokens, SCALE.long);
+    #[cfg(feature = "cuda")]
+    {
+        println!("the same, each launch after the end of the one before");
+        let launches = kernels::cuda::Launches::OneByOne;
+        let gpu = kernels::cuda::CandleGpu::with_launches(0, launches).expect("a GPU");
+        print_products(&gpu, &[1, 8], &[]);
     }
     for kv_type in [KvType::Bf16, KvType::Fp8] {
         println!("attention, {kv_type:?}, 32 heads of 128 over 8 (GB/s of keys and values, us)");
@@ -121,6 +110,28 @@ fn main() {
             // Two products of which half is masked.
             let rate = 2.0 * (tokens * tokens) as f64 * 4096.0 / seconds / 1e12;
             println!("{tokens:5} tokens: {rate:6.2} {:8.1}", seconds * 1e6);
+        }
+    }
+}
+
+fn print_products(gpu: &dyn Gpu, tokens: &[usize], long: &[usize]) {
+    print!("{:6}{:12}", "type", "product");
+    tokens.iter().for_each(|tokens| print!("{:>16}", format!("{tokens} tokens")));
+    long.iter().for_each(|tokens| print!("{:>16}", format!("{tokens}, library")));
+    println!("   (GB/s of weights, microseconds)");
+    for dtype in TYPES {
+        for &(name, rows, columns, end) in SCALE.products {
+            print!("{:6}{name:12}", dtype.name());
+            let matrices = matrices(gpu, dtype, rows, columns);
+            let short = tokens.iter().map(|tokens| (*tokens, false));
+            let long = long.iter().map(|tokens| (*tokens, true));
+            for (tokens, is_long) in short.chain(long) {
+                let format = Format::of(dtype).filter(|_| is_long);
+                let seconds = product_seconds(gpu, &matrices, tokens, end, format);
+                let rate = matrices[0].bytes() as f64 / seconds / 1e9;
+                print!("{:>16}", format!("{rate:.0} {:.1}", seconds * 1e6));
+            }
+            println!();
         }
     }
 }

@@ -262,6 +262,7 @@ DEVICE void walk(const Attention& p) {
 #define ATTENTION(name, Stored, dim)                                                       \
     extern "C" __global__ void __launch_bounds__(ATTENTION_WARPS * 32, 2)                  \
         attention_##name(const __grid_constant__ Attention p) {                            \
+        follow();                                                                          \
         walk<Stored, dim>(p);                                                              \
     }
 ATTENTION(64, KvBf16, 64)

@@ -60,6 +60,7 @@ DEVICE void expand(const Expand& p) {
 #define EXPAND(name, format)                                                               \
     extern "C" __global__ void __launch_bounds__(EXPAND_WARPS * 32)                        \
         expand_##name(const __grid_constant__ Expand p) {                                  \
+        follow();                                                                          \
         expand<format>(p);                                                                 \
     }
 EXPAND(q4_0, Q4_0)
@@ -85,6 +86,7 @@ constexpr uint32_t CONCLUDED_TILES = 8 * WARPS;  // of a block
 extern "C" __global__ void __launch_bounds__(WARPS * 32)
     conclude_sums(const __grid_constant__ Conclude p) {
     __shared__ float scales[CONCLUDED_TOKENS];
+    follow();
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
     uint32_t first_token = blockIdx.x * CONCLUDED_TOKENS;
     find_scales(p.product, first_token, CONCLUDED_TOKENS, scales);

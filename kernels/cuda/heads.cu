@@ -116,10 +116,12 @@ DEVICE void project(const Heads& p) {
 
 extern "C" __global__ void __launch_bounds__(HEAD_WARPS * 32)
     project_heads(const __grid_constant__ Heads p) {
+    follow();
     project<KvBf16>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(HEAD_WARPS * 32)
     project_heads_fp8(const __grid_constant__ Heads p) {
+    follow();
     project<KvFp8>(p);
 }

@@ -45,6 +45,25 @@ DEVICE void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" : : "n"(PENDING) : "memory");
 }
 
+// A launch may begin while the one before it ends (the host asks for that): its blocks come as soon
+// as all blocks of that one have called the first of these, or ended, and there is room. They wait
+// in the second for its end, and so for everything queued before; until then they may read what no
+// launch writes, which is weights and parameters. Every thread of every kernel waits. And nothing
+// else than weights is read past L1's coherence (`load_once`): it may be written after the launch
+// that reads it has begun. (PTX ISA, griddepcontrol; CUDA C++ Programming Guide, "Programmatic
+// Dependent Launch".)
+DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+}
+
 // c[16 rows, 8 columns] += a[16, 16] * b[16, 8], in one warp. With g = lane / 4, t = lane % 4, a
 // lane holds (each register two bf16, the lower one in the lower half):
 //   a0: row g,     k = 2t, 2t+1      a2: row g,     k = 2t+8, 2t+9     b0: k = 2t, 2t+1;   column g
@@ -92,6 +111,12 @@ DEVICE float f16_to_f32(uint16_t bits) {
 #endif
 
 // What follows is the same on both.
+
+// The beginning of a kernel that reads no weights before.
+DEVICE void follow() {
+    let_next_begin();
+    wait_for_previous();
+}
 
 DEVICE float bf16_to_f32(uint16_t bits) {
     return __uint_as_float(static_cast<uint32_t>(bits) << 16);

@@ -255,6 +255,7 @@ DEVICE void prefill(const Prefill& p) {
 #define PREFILL(name, Stored, dim, blocks)                                                 \
     extern "C" __global__ void __launch_bounds__(PREFILL_WARPS * 32, 2)                    \
         prefill_##name(const __grid_constant__ Prefill p) {                                \
+        follow();                                                                          \
         prefill<Stored, dim, blocks>(p);                                                   \
     }
 PREFILL(64, KvBf16, 64, 4)

@@ -67,6 +67,11 @@ DEVICE void product(const Product& p) {
     __shared__ Results<NT> results;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t first_token = blockIdx.x * NT * 8;
+    let_next_begin();
+    F now = {}, next = {};
+    uint32_t group = 2 * warp;
+    if (group < p.groups) load_group(now, p.weights, Place::at(blockIdx.y, group, p.groups), lane);
+    wait_for_previous();
     const uint16_t* rows[NT];
 #pragma unroll
     for (int n = 0; n < NT; ++n) {
@@ -76,9 +81,6 @@ DEVICE void product(const Product& p) {
         rows[n] = is_token ? p.x + size_t{row} * p.x_stride : nullptr;
     }
     float sums[NT][4] = {};
-    F now = {}, next = {};
-    uint32_t group = 2 * warp;
-    if (group < p.groups) load_group(now, p.weights, Place::at(blockIdx.y, group, p.groups), lane);
     find_scales(p, first_token, NT * 8, results.scales);
     while (group < p.groups) {
         // Both groups of a span, then the next span of the part.

@@ -177,11 +177,7 @@ DEVICE void product_wide(const Product& p) {
         tiles[m] = first_tile + m < all_tiles ? first_tile + m : all_tiles - 1;
     }
 
-    find_activations(p, stages, first_token);
-    uint32_t group = 0, ahead = group_after(0, p.groups);
-    copy_step(p, stages, 0, 0, 0);
-    copy_step(p, stages, 1, 0, 1);
-    copy_step(p, stages, 2, ahead, 0);
+    let_next_begin();
     F weights[TILES];
     if (has_tiles) {
 #pragma unroll
@@ -189,6 +185,12 @@ DEVICE void product_wide(const Product& p) {
             load_group(weights[m], p.weights, Place::at(tiles[m], 0, p.groups), lane);
         }
     }
+    wait_for_previous();
+    find_activations(p, stages, first_token);
+    uint32_t group = 0, ahead = group_after(0, p.groups);
+    copy_step(p, stages, 0, 0, 0);
+    copy_step(p, stages, 1, 0, 1);
+    copy_step(p, stages, 2, ahead, 0);
     find_scales(p, first_token, WIDE, stages.scales);
     if constexpr (F::HAS_MINIMA) {
         wait_for_copies<2>();

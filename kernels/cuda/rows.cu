@@ -62,6 +62,7 @@ struct Feed {
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     feed(const __grid_constant__ Feed p) {
+    follow();
     uint32_t i = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (i >= p.count) return;
     uint32_t token = p.chosen[size_t{p.pairs[2 * i + 1]} * p.stride];
@@ -82,6 +83,7 @@ struct Embed {
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     embed(const __grid_constant__ Embed p) {
     __shared__ float room[ROW_WARPS];
+    follow();
     size_t row = blockIdx.x;
     uint32_t token = p.tokens[row];
     float squares = 0.0f;
@@ -111,6 +113,7 @@ struct AddNormed {
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     add_normed(const __grid_constant__ AddNormed p) {
     __shared__ float room[ROW_WARPS];
+    follow();
     size_t row = blockIdx.x, at = row * p.width;
     float squares = 0.0f;
     for (uint32_t k = threadIdx.x; k < p.width; k += ROW_THREADS) {
@@ -142,6 +145,7 @@ struct Normed {
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     normed(const __grid_constant__ Normed p) {
     __shared__ float room[ROW_WARPS];
+    follow();
     const float* hidden = p.hidden + size_t{p.rows[blockIdx.x]} * p.width;
     float squares = 0.0f;
     for (uint32_t k = threadIdx.x; k < p.width; k += ROW_THREADS) {
@@ -163,6 +167,7 @@ struct Unpack {
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     unpack(const __grid_constant__ Unpack p) {
+    follow();
     for (uint32_t k = threadIdx.x; k < p.columns; k += ROW_THREADS) {
         float value = weight_of(p.type, p.matrix, p.groups, blockIdx.x, k);
         p.out[size_t{blockIdx.x} * p.columns + k] = value;

@@ -169,6 +169,7 @@ extern "C" __global__ void __launch_bounds__(SAMPLE_THREADS)
     sample(const __grid_constant__ Sample p) {
     __shared__ SampleShared shared;
     __shared__ Softmax softmax;
+    follow();
     const Choice& choice = p.choices[blockIdx.x];
     const LogitRow row = {p.logits + size_t{choice.row} * p.vocab, p.vocab};
     Change* changes = p.changes + choice.first_change;

@@ -55,6 +55,26 @@ struct Function {
     int dynamic_shared_bytes;  // that it may be launched with
 };
 
+struct Stream;
+
+// Programmatic stream serialization. Here every launch ends before the next begins; that each
+// thread waits for the one before is seen by the emulator.
+constexpr int OVERLAPS = 6;
+
+struct LaunchAttribute {
+    int id;
+    char padding[4];
+    int value;
+    char rest[60];
+};
+
+struct LaunchConfig {
+    unsigned grid[3], threads[3], shared_bytes;
+    Stream* stream;
+    const LaunchAttribute* attributes;
+    unsigned num_attributes;
+};
+
 struct Capture {
     std::vector<Work> launches;
     bool is_valid = true;
@@ -429,16 +449,25 @@ Result cuFuncSetAttribute(Function* function, int attribute, int value) {
     return SUCCESS;
 }
 
-Result cuLaunchKernel(Function* function, unsigned x, unsigned y, unsigned z, unsigned threads,
-                      unsigned threads_y, unsigned threads_z, unsigned shared_bytes, Stream* stream,
-                      void** parameters, void** extra) {
+Result cuLaunchKernelEx(const LaunchConfig* config, Function* function, void** parameters,
+                        void** extra) {
     BEGIN_WHILE_CAPTURING(true);
     const char* name = function->kernel->name;
+    const unsigned x = config->grid[0], y = config->grid[1], z = config->grid[2];
+    const unsigned threads = config->threads[0];
+    Stream* stream = config->stream;
     if (x == 0 || y == 0 || y > 65535 || z != 1) return fail(INVALID_VALUE, name, "its grid");
-    if (threads == 0 || threads > 1024 || threads_y != 1 || threads_z != 1 || extra) {
+    if (threads == 0 || threads > 1024 || config->threads[1] != 1 ||
+        config->threads[2] != 1 || extra) {
         return fail(INVALID_VALUE, name, "its threads");
     }
-    if (int(shared_bytes) > function->dynamic_shared_bytes) {
+    for (unsigned i = 0; i < config->num_attributes; ++i) {
+        const LaunchAttribute& attribute = config->attributes[i];
+        if (attribute.id != OVERLAPS || attribute.value != 1) {
+            return fail(NOT_SUPPORTED, name, "another attribute than that it overlaps");
+        }
+    }
+    if (int(config->shared_bytes) > function->dynamic_shared_bytes) {
         return fail(INVALID_VALUE, name, "more shared memory than it has asked for");
     }
     std::vector<uint64_t> block((function->kernel->parameter_bytes + 7) / 8);

@@ -52,6 +52,9 @@ void fibre_main() {
     if (machine.current->num_copies && !machine.fault) {
         machine.fault = "a copy that its thread never waits for";
     }
+    if (!machine.current->has_waited && !machine.fault) {
+        machine.fault = "a thread that does not wait for the launch before";
+    }
     ++machine.events;
     _longjmp(machine.scheduler, 1);
 }
@@ -93,7 +96,7 @@ void run_block(bool is_backwards) {
     for (unsigned i = 0; i < count; ++i) {
         Fibre& fibre = machine.fibres[i];
         fibre.thread = {i, 0, 0};
-        fibre.is_started = fibre.is_done = false;
+        fibre.is_started = fibre.is_done = fibre.has_waited = false;
         fibre.num_copies = fibre.copy_group = 0;
         if (!fibre.stack) fibre.stack = malloc(STACK_BYTES);
         if (!fibre.stack) machine.fault = "no memory for a thread's stack";

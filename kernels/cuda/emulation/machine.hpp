@@ -76,7 +76,7 @@ struct Fibre {
     jmp_buf state;
     ucontext_t start;
     void* stack;
-    bool is_started, is_done;
+    bool is_started, is_done, has_waited;
 };
 
 struct Warp {
@@ -196,6 +196,10 @@ DEVICE uint32_t __reduce_max_sync(uint32_t mask, uint32_t value) {
 }
 
 DEVICE void __threadfence() {}
+
+// Launches here come one after the other; but on a GPU a thread that does not wait may be too early.
+DEVICE void let_next_begin() {}
+DEVICE void wait_for_previous() { emulation::machine.current->has_waited = true; }
 
 DEVICE uint32_t atomicAdd(uint32_t* at, uint32_t more) {
     uint32_t before = *at;

@@ -15,11 +15,11 @@ use candle_core::cuda_backend::cudarc::cublas::sys::{
 };
 use candle_core::cuda_backend::cudarc::driver::result::{memcpy_dtoh_async, memcpy_htod_async};
 use candle_core::cuda_backend::cudarc::driver::sys::{
-    CUdevice_attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode,
+    CUdevice_attribute, CUgraphInstantiate_flags, CUlaunchAttribute, CUlaunchAttributeID,
+    CUlaunchAttributeValue, CUlaunchConfig, CUresult, CUstreamCaptureMode, cuLaunchKernelEx,
 };
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaEvent, CudaFunction, CudaGraph, CudaStream, DevicePtr, DriverError, LaunchConfig,
-    PinnedHostSlice, PushKernelArg,
+    CudaEvent, CudaFunction, CudaGraph, CudaStream, DevicePtr, DriverError, PinnedHostSlice,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 
@@ -38,12 +38,27 @@ const MAX_STAGED: usize = 4 << 20;
 /// Bytes of a piece of pinned memory, at least: they serve for any of a step's copies.
 const MIN_PINNED: usize = 1 << 18;
 
+/// When a launch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Launches {
+    /// While the one before it ends, where the GPU can do that: `let_next_begin` in `machine.cuh`
+    /// tells how.
+    Overlapping,
+    /// After its end.
+    OneByOne,
+}
+
+/// The compute capability that the kernels' machine code is for, times ten. Other GPUs compile the
+/// kernels for 8.0, which cannot overlap.
+const CAPABILITY: &str = env!("KERNELS_CAPABILITY");
+
 /// One GPU.
 pub struct CandleGpu {
     stream: Arc<CudaStream>,
     functions: HashMap<&'static str, CudaFunction>,
     name: String,
     multiprocessors: u32,
+    launches: Launches,
     /// cuBLAS on the same stream. It wants one call with it at a time.
     library: Mutex<Arc<CudaBlas>>,
     /// Kept, as it takes long to allocate.
@@ -53,6 +68,11 @@ pub struct CandleGpu {
 impl CandleGpu {
     /// Opens GPU number `ordinal` and loads the kernels onto it.
     pub fn new(ordinal: usize) -> Result<Self, GpuError> {
+        Self::with_launches(ordinal, Launches::Overlapping)
+    }
+
+    /// The same, with launches as they are wanted.
+    pub fn with_launches(ordinal: usize, launches: Launches) -> Result<Self, GpuError> {
         let no_device = |why: &dyn fmt::Display| GpuError::NoDevice(why.to_string());
         let device = CudaDevice::new_with_stream(ordinal).map_err(|error| no_device(&error))?;
         // SAFETY: all work goes through the one stream, in the order in which it is queued, so
@@ -68,8 +88,12 @@ impl CandleGpu {
         let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = context.attribute(count).map_err(failed)?.unsigned_abs();
         let name = context.name().map_err(failed)?;
+        let (major, minor) = context.compute_capability().map_err(failed)?;
+        let can_overlap = major >= 9 && format!("{major}{minor}") == CAPABILITY;
+        let launches = if can_overlap { launches } else { Launches::OneByOne };
         let library = Mutex::new(device.cublas_handle());
-        Ok(Self { stream, functions, name, multiprocessors, library, pinned: Arc::default() })
+        let pinned = Arc::default();
+        Ok(Self { stream, functions, name, multiprocessors, launches, library, pinned })
     }
 
     /// Memory of at least so many bytes that no copy uses.
@@ -172,15 +196,30 @@ impl Gpu for CandleGpu {
             *word = u64::from_ne_bytes(whole);
         }
         assert!(parameters.len() <= MAX_PARAMETERS, "{kernel} has a small parameter block");
-        let config = LaunchConfig {
-            grid_dim: (grid[0], grid[1], 1),
-            block_dim: (threads, 1, 1),
-            shared_mem_bytes: 0,
+        self.stream.context().bind_to_thread().map_err(failed)?;
+        let mut overlap = CUlaunchAttribute {
+            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
-        let mut launch = self.stream.launch_builder(function);
-        launch.arg(&block);
-        // SAFETY: the caller vouches for the parameters.
-        unsafe { launch.launch(config) }.map(drop).map_err(failed)
+        let config = CUlaunchConfig {
+            gridDimX: grid[0],
+            gridDimY: grid[1],
+            gridDimZ: 1,
+            blockDimX: threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            hStream: self.stream.cu_stream(),
+            attrs: &raw mut overlap,
+            numAttrs: u32::from(self.launches == Launches::Overlapping),
+        };
+        let mut parameters = [(&raw mut block).cast()];
+        let (function, none) = (function.cu_function(), std::ptr::null_mut());
+        // SAFETY: the caller vouches for the parameters, which the driver copies.
+        unsafe { cuLaunchKernelEx(&raw const config, function, parameters.as_mut_ptr(), none) }
+            .result()
+            .map_err(failed)
     }
 
     unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError> {

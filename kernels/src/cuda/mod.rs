@@ -23,7 +23,7 @@ mod packing;
 mod tests;
 
 #[cfg(feature = "cuda")]
-pub use candle::CandleGpu;
+pub use candle::{CandleGpu, Launches};
 #[cfg(any(test, feature = "emulation"))]
 pub use emulator::{Emulator, Order};
 pub use launch::{
