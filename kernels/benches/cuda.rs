@@ -12,8 +12,8 @@ use kernels::DType;
 use kernels::cpu::GateActivation;
 use kernels::cuda::{
     Attention, AttentionItems, AttentionScratch, Buffer, DenseScratch, DeviceMatrix, Division,
-    Format, Gpu, ITEM_WORDS, Input, KvBuffer, KvType, LongRuns, Next, Output, PackedMatrix,
-    Prefill, PrefillTiles, Product, StepRows, list_items, list_tiles,
+    Format, Gpu, ITEM_WORDS, Input, KvBuffer, KvType, Library, Next, Output, PackedMatrix, Prefill,
+    PrefillTiles, Product, StepRows, list_items, list_tiles,
 };
 
 const TYPES: [DType; 8] = [
@@ -204,10 +204,9 @@ fn product_seconds(
         };
         let input = Input { x: x.view(), rows: None, division };
         let matrix = &matrices[nth % matrices.len()];
-        let long = scratch
-            .as_mut()
-            .map(|scratch| LongRuns { tokens: std::slice::from_ref(&all), scratch });
-        Product { matrix, input, tokens, long, output }.run(gpu).expect("a launch");
+        let library =
+            scratch.as_mut().map(|scratch| Library { long: std::slice::from_ref(&all), scratch });
+        Product { matrix, input, tokens, library, output }.run(gpu).expect("a launch");
     })
 }
 

@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -525,8 +526,8 @@ Result cuGraphLaunch(Graph* executable, Stream* stream) {
 Result emulated_multiply(Address weights, Address x, Address out, size_t rows, size_t columns,
                          size_t tokens, Address workspace, size_t workspace_bytes,
                          Stream* stream) {
-    BEGIN();
-    push(stream, [=]() -> const char* {
+    BEGIN_WHILE_CAPTURING(true);
+    Work work = [=]() -> const char* {
         if (!is_device(weights, rows * columns * 2) || !is_device(x, tokens * columns * 2) ||
             !is_device(out, tokens * rows * 4) || !is_device(workspace, workspace_bytes)) {
             return "a dense product of what is no memory";
@@ -540,7 +541,16 @@ Result emulated_multiply(Address weights, Address x, Address out, size_t rows, s
             static_cast<float*>(pointer(out))[i] = sum;
         }
         return nullptr;
-    });
+    };
+    static std::set<std::vector<size_t>> known;  // sizes that have run
+    std::vector<size_t> sizes = {rows, columns, tokens};
+    if (!stream->capture) {
+        known.insert(sizes);
+        push(stream, std::move(work));
+        return SUCCESS;
+    }
+    if (!known.count(sizes)) return fail(CAPTURE_UNSUPPORTED, __func__, "it has not run before");
+    stream->capture->launches.push_back(std::move(work));
     return SUCCESS;
 }
 

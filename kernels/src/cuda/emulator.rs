@@ -35,11 +35,43 @@ pub struct Emulator {
 
 /// A launch as it was asked for.
 #[derive(Clone, Debug)]
-struct Launch {
-    kernel: &'static str,
-    grid: [u32; 2],
-    threads: u32,
-    parameters: Vec<u8>,
+enum Launch {
+    Kernel { kernel: &'static str, grid: [u32; 2], threads: u32, parameters: Vec<u8> },
+    Dense(Dense),
+}
+
+/// A dense product: the addresses of weights, input and output, and the sizes.
+#[derive(Clone, Copy, Debug)]
+struct Dense {
+    weights: u64,
+    x: u64,
+    out: u64,
+    rows: usize,
+    columns: usize,
+    tokens: usize,
+}
+
+impl Dense {
+    /// # Safety
+    /// As for [`Gpu::multiply`].
+    unsafe fn run(self) {
+        let Dense { weights, x, out, rows, columns, tokens } = self;
+        let halves = |address: u64, len: usize| {
+            let from = std::ptr::with_exposed_provenance::<bf16>(address as usize);
+            // SAFETY: the caller says that these are so many.
+            unsafe { std::slice::from_raw_parts(from, len) }.iter().map(|half| half.to_f32())
+        };
+        let weights: Vec<f32> = halves(weights, rows * columns).collect();
+        let x: Vec<f32> = halves(x, tokens * columns).collect();
+        let to = std::ptr::with_exposed_provenance_mut::<f32>(out as usize);
+        // SAFETY: the caller says that these are so many, and nobody else's.
+        let out = unsafe { std::slice::from_raw_parts_mut(to, tokens * rows) };
+        for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
+            for (weights, out) in weights.chunks_exact(columns).zip(out) {
+                *out = x.iter().zip(weights).map(|(x, weight)| x * weight).sum();
+            }
+        }
+    }
 }
 
 type Emulate = unsafe extern "C" fn(
@@ -262,7 +294,8 @@ impl Gpu for Emulator {
         parameters: &[u8],
     ) -> Result<(), GpuError> {
         if let Some(noted) = self.lock_noted().as_mut() {
-            noted.push(Launch { kernel, grid, threads, parameters: parameters.to_vec() });
+            let parameters = parameters.to_vec();
+            noted.push(Launch::Kernel { kernel, grid, threads, parameters });
             return Ok(());
         }
         let name = CString::new(kernel).expect("names have no NUL");
@@ -296,24 +329,12 @@ impl Gpu for Emulator {
     }
 
     unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError> {
-        if self.lock_noted().is_some() {
-            return Err(GpuError::Failed("a dense product while a recording is made".to_owned()));
-        }
         let DenseProduct { weights, x, out, rows, columns, tokens, .. } = product;
-        let halves = |address: u64, len: usize| {
-            let from = std::ptr::with_exposed_provenance::<bf16>(address as usize);
-            // SAFETY: the caller says that these are so many.
-            unsafe { std::slice::from_raw_parts(from, len) }.iter().map(|half| half.to_f32())
-        };
-        let weights: Vec<f32> = halves(weights, rows * columns).collect();
-        let x: Vec<f32> = halves(x, tokens * columns).collect();
-        let to = std::ptr::with_exposed_provenance_mut::<f32>(out as usize);
-        // SAFETY: the caller says that these are so many, and nobody else's.
-        let out = unsafe { std::slice::from_raw_parts_mut(to, tokens * rows) };
-        for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(rows)) {
-            for (weights, out) in weights.chunks_exact(columns).zip(out) {
-                *out = x.iter().zip(weights).map(|(x, weight)| x * weight).sum();
-            }
+        let dense = Dense { weights, x, out, rows, columns, tokens };
+        match self.lock_noted().as_mut() {
+            Some(noted) => noted.push(Launch::Dense(dense)),
+            // SAFETY: passed on.
+            None => unsafe { dense.run() },
         }
         Ok(())
     }
@@ -330,9 +351,15 @@ impl Gpu for Emulator {
 
     unsafe fn replay(&self, recording: &Recording) -> Result<(), GpuError> {
         let launches = recording.launches::<Vec<Launch>>();
-        for Launch { kernel, grid, threads, parameters } in launches.expect("our recording") {
-            // SAFETY: the caller vouches for them again.
-            unsafe { self.launch(kernel, *grid, *threads, parameters)? };
+        for launch in launches.expect("our recording") {
+            match launch {
+                Launch::Kernel { kernel, grid, threads, parameters } => {
+                    // SAFETY: the caller vouches for them again.
+                    unsafe { self.launch(kernel, *grid, *threads, parameters)? };
+                }
+                // SAFETY: the same.
+                Launch::Dense(dense) => unsafe { dense.run() },
+            }
         }
         Ok(())
     }

@@ -91,8 +91,8 @@ pub trait Gpu: Send + Sync + fmt::Debug {
     /// time.
     unsafe fn multiply(&self, product: DenseProduct<'_>) -> Result<(), GpuError>;
 
-    /// Has what `launches` launches noted instead of run. It must ask for nothing else, dense
-    /// products neither, and each kernel has run before.
+    /// Has what `launches` launches noted instead of run. It must ask for nothing else, and
+    /// each kernel has run before, each dense product with such sizes.
     fn record(
         &self,
         launches: &mut dyn FnMut() -> Result<(), GpuError>,

@@ -8,8 +8,8 @@
 //! all of this is tested where there is no GPU.
 //!
 //! Promises: a launch that is accepted reads and writes only the memory it names; a result of a row
-//! does not depend on the other rows of its launch, but in a long run of tokens ([`LongRuns`]) on
-//! how many those are.
+//! does not depend on the other rows of its launch, but where the vendor's library multiplies
+//! ([`Library`]) on how many those are.
 //! Never knows: models, layers, tokens' meaning.
 
 #[cfg(feature = "cuda")]
@@ -28,10 +28,10 @@ pub use candle::{CandleGpu, Launches};
 pub use emulator::{Emulator, Order};
 pub use launch::{
     AddNormed, Attention, AttentionItems, AttentionScratch, CHOSEN_WORDS, Change, Choice, Choices,
-    Chosen, DenseScratch, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input, KvBuffer, KvType,
-    KvView, KvViewMut, LongRuns, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS, NO_MASK, NO_SLOT,
-    NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS, Prefill, PrefillTiles, Product,
-    ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
+    Chosen, DENSE_TOKENS, DenseScratch, Division, Embed, Fed, Feed, ITEM_WORDS, Indices, Input,
+    KvBuffer, KvType, KvView, KvViewMut, Library, MAX_GROUP, MAX_TOP_LOGPROBS, NO_LOGPROBS,
+    NO_MASK, NO_SLOT, NOT_COUNTED, Next, NoToken, Normed, Output, PREFILL_WORDS, Prefill,
+    PrefillTiles, Product, ProjectHeads, Sample, StepRows, Unpack, list_items, list_tiles,
 };
 pub use memory::{
     Arrival, Arriving, Buffer, DenseProduct, Gpu, GpuError, Memory, Recording, View, ViewMut, Word,

@@ -177,6 +177,40 @@ fn a_long_prompt_is_multiplied_apart_from_the_others() {
     }
 }
 
+/// So many sequences that the library multiplies all rows, of weights that are bf16: in a step that
+/// is run launch by launch, and then twice in its recording, the same logits as one by one but for
+/// rounding.
+#[test]
+fn a_large_batch_is_multiplied_by_the_library() {
+    const COUNT: usize = 130;
+    let model = open(tiny_models::llama());
+    let limits =
+        ExecutorLimits { max_tokens: 192, max_outputs: 192, num_blocks: COUNT, threads: 1 };
+    let make = || decoder(&model, executor(&model, Order::Forwards, limits, KvType::Bf16), &limits);
+    let mut random = Random(97);
+    let mut token = || [(random.next() % VOCAB_SIZE as u64) as u32];
+    let tokens: Vec<[u32; 1]> = (0..COUNT).map(|_| token()).collect();
+    let mut alone = make();
+    let mut expected = Vec::new();
+    for (nth, token) in (0..).zip(&tokens) {
+        let mut batch = Batch::default();
+        batch.add(token, 0, nth..nth + 1);
+        expected.extend_from_slice(alone.forward(&batch.0).expect("a sound batch"));
+    }
+    let mut batch = Batch::default();
+    for (nth, token) in (0..).zip(&tokens) {
+        batch.add(token, 0, nth..nth + 1);
+    }
+    let mut together = make();
+    let mut step = || together.forward(&batch.0).expect("a sound batch").to_vec();
+    let first = step();
+    let comparison = Comparison::of(&expected, &first, VOCAB_SIZE);
+    println!("{comparison}");
+    assert!(comparison.is_within(&ROUNDED_TO_BF16), "{comparison}");
+    assert!(first != expected, "the library has multiplied");
+    assert!(step() == first && step() == first, "the recording gives what its launches gave");
+}
+
 /// Sequences of a step, one after the other, each with its last row's logits.
 #[derive(Default)]
 struct Batch(ForwardBatch);
@@ -338,7 +372,7 @@ fn fits_itself_to_the_memory_or_says_what_is_missing() {
 
 /// The library works in memory of its own, which is counted too.
 #[test]
-fn steps_that_can_have_long_prompts_take_what_they_are_said_to() {
+fn large_steps_take_what_they_are_said_to() {
     let model = open(tiny_models::qwen2());
     let blocks = KvBlocks::Exactly(64);
     let place_in = |memory, max_tokens| {
@@ -346,11 +380,11 @@ fn steps_that_can_have_long_prompts_take_what_they_are_said_to() {
         let limits = ExecutorLimits { max_tokens, ..FEW_ROWS };
         place(gpu, Arc::clone(&model), limits, KvType::Bf16, blocks).map(|placed| placed.bytes)
     };
-    let short = place_in(1 << 30, 255).expect("it fits");
-    let long = place_in(1 << 30, 256).expect("it fits");
+    let short = place_in(1 << 30, 127).expect("it fits");
+    let long = place_in(1 << 30, 128).expect("it fits");
     assert!(long > short + 32 * MIB, "{long} after {short}");
-    assert_eq!(place_in(long, 256).expect("what it takes is enough"), long);
-    assert!(place_in(long - 1, 256).is_err(), "a byte less");
+    assert_eq!(place_in(long, 128).expect("what it takes is enough"), long);
+    assert!(place_in(long - 1, 128).is_err(), "a byte less");
 }
 
 /// What a refusal says to do helps.

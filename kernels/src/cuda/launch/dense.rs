@@ -1,4 +1,4 @@
-//! Products of long runs of tokens by the vendor's library (`dense.cu` has what is around it).
+//! Products of many tokens by the vendor's library (`dense.cu` has what is around it).
 //!
 //! The library wants dense matrices of bf16. Those of quantized formats are made for each product
 //! anew, some rows at a time: multiplying many tokens takes much longer. The sums are in memory
@@ -11,6 +11,12 @@ use super::product::Block;
 use super::{Parameters, run, to_u32};
 use crate::cuda::memory::{Buffer, DenseProduct, Gpu, GpuError};
 use crate::cuda::packing::{DeviceMatrix, Format, GROUP, TILE};
+
+/// Tokens side by side from which on the library multiplies them with rows of bf16, whether they are
+/// of one prompt or not: with fewer, reading the weights once is all there is to it. An estimate
+/// for an H200, not measured, as are those of [`Blocks`](super::product::Blocks): its cache gives
+/// each block of ours the weights anew for every 64 tokens.
+pub const DENSE_TOKENS: usize = 128;
 
 /// Memory that the library works in, as NVIDIA advises for its newer GPUs.
 const LIBRARY_BYTES: usize = 32 << 20;
@@ -106,11 +112,12 @@ impl DenseScratch {
     }
 }
 
-/// Runs of tokens that the library multiplies, in order and apart from each other.
+/// What of a product the library may multiply.
 #[derive(Debug)]
-pub struct LongRuns<'a> {
-    /// The tokens.
-    pub tokens: &'a [Range<usize>],
+pub struct Library<'a> {
+    /// Long runs of tokens, those of a prompt, in order: always, and each for itself. Between them
+    /// [`DENSE_TOKENS`] or more, if the matrix is of bf16.
+    pub long: &'a [Range<usize>],
     /// Where.
     pub scratch: &'a mut DenseScratch,
 }
@@ -153,14 +160,14 @@ const CONCLUDED_TILES: usize = 64;
 ///
 /// # Panics
 /// If there is no room for them.
-pub(super) fn run_long(
+pub(super) fn run_dense(
     gpu: &dyn Gpu,
     matrix: &DeviceMatrix,
     block: &Block,
-    long: LongRuns<'_>,
+    runs: &[Range<usize>],
+    scratch: &mut DenseScratch,
 ) -> Result<(), GpuError> {
-    let LongRuns { tokens, scratch } = long;
-    let Some(longest) = tokens.iter().map(ExactSizeIterator::len).max() else { return Ok(()) };
+    let Some(longest) = runs.iter().map(ExactSizeIterator::len).max() else { return Ok(()) };
     let (tiles, stride) = (matrix.tiles(), matrix.input_stride());
     let shape = [matrix.rows(), stride];
     let rows = scratch.limits.rows(matrix.format, shape, longest);
@@ -174,7 +181,7 @@ pub(super) fn run_long(
                 scratch.weights.view().address
             }
         };
-        for tokens in tokens {
+        for tokens in runs {
             let (block, count) = (block.of(tokens.clone()), tokens.len());
             assert!(scratch.sums.len() >= count * rows, "room for {rows} sums of each token");
             let sums = scratch.sums.view_mut().address;

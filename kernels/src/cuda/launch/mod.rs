@@ -21,7 +21,7 @@ pub use attention::{
 pub use cache::{KvBuffer, KvType, KvView, KvViewMut};
 #[cfg(test)]
 pub(super) use dense::DenseLimits;
-pub use dense::{DenseScratch, LongRuns};
+pub use dense::{DENSE_TOKENS, DenseScratch, Library};
 pub use heads::{NO_SLOT, ProjectHeads, StepRows};
 pub use prefill::{PREFILL_WORDS, Prefill, PrefillTiles, list_tiles};
 #[cfg(test)]

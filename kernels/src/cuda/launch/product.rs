@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::dense::{LongRuns, run_long};
+use super::dense::{DENSE_TOKENS, Library, run_dense};
 use super::{Indices, Parameters, run, to_u32};
 use crate::cpu::GateActivation;
 use crate::cuda::memory::{Gpu, GpuError, View, ViewMut};
@@ -95,8 +95,8 @@ pub struct Product<'a> {
     pub input: Input<'a>,
     /// Rows of the result.
     pub tokens: usize,
-    /// Those that the vendor's library multiplies, where there are such.
-    pub long: Option<LongRuns<'a>>,
+    /// What of them the vendor's library may multiply.
+    pub library: Option<Library<'a>>,
     /// Where they go.
     pub output: Output<'a>,
 }
@@ -220,24 +220,25 @@ impl Product<'_> {
     /// # Panics
     /// If sizes do not fit together.
     pub fn run(mut self, gpu: &dyn Gpu) -> Result<(), GpuError> {
-        let (matrix, tokens, long) = (self.matrix, self.tokens, self.long.take());
+        let (matrix, tokens, library) = (self.matrix, self.tokens, self.library.take());
         let block = self.block();
-        let multiply = |tokens: Range<usize>| {
-            if tokens.is_empty() {
-                return Ok(());
-            }
-            let blocks = Blocks::choose(matrix.tiles(), tokens.len(), gpu.multiprocessors());
-            launch(gpu, matrix, &block.of(tokens), blocks)
+        let Some(Library { long, scratch }) = library else {
+            return launch_fastest(gpu, matrix, &block);
         };
-        let Some(long) = long else { return multiply(0..tokens) };
-        let mut end = 0;
-        for run in long.tokens {
+        let is_dense = matrix.format == Format::Bf16;
+        let (mut runs, mut end) = (Vec::new(), 0);
+        for run in long.iter().cloned().chain([tokens..tokens]) {
             assert!(end <= run.start && run.end <= tokens, "runs are in order, of these tokens");
-            multiply(end..run.start)?;
+            let between = end..run.start;
             end = run.end;
+            if is_dense && between.len() >= DENSE_TOKENS {
+                runs.push(between);
+            } else if !between.is_empty() {
+                launch_fastest(gpu, matrix, &block.of(between))?;
+            }
+            runs.extend((!run.is_empty()).then_some(run));
         }
-        multiply(end..tokens)?;
-        run_long(gpu, matrix, &block, long)
+        run_dense(gpu, matrix, &block, &runs, scratch)
     }
 
     /// Queues all of it in these blocks.
@@ -314,6 +315,13 @@ impl Product<'_> {
         assert!(input_rows * stride < 1 << 32, "values of {input_rows} rows of input");
         block
     }
+}
+
+/// Queues the product of a checked block, in the blocks that should be the fastest.
+fn launch_fastest(gpu: &dyn Gpu, matrix: &DeviceMatrix, block: &Block) -> Result<(), GpuError> {
+    let tokens = block.tokens as usize;
+    let blocks = Blocks::choose(matrix.tiles(), tokens, gpu.multiprocessors());
+    launch(gpu, matrix, block, blocks)
 }
 
 /// Queues the product of a checked block.

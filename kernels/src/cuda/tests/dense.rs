@@ -1,4 +1,4 @@
-//! Products of long runs of tokens, in which the library multiplies.
+//! Products of many tokens, in which the library multiplies.
 
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ impl Case {
         &self,
         gpu: &dyn Gpu,
         limits: DenseLimits,
-        long: &[Range<usize>],
+        long: Option<&[Range<usize>]>,
         division: Option<Division<'_>>,
         output: Output<'_>,
     ) {
@@ -55,11 +55,24 @@ impl Case {
         let shapes = std::iter::once((format, [self.rows, self.columns]));
         let mut scratch = DenseScratch::with_limits(gpu, shapes, tokens, limits).unwrap();
         let input = Input { x: x.view(), rows: None, division };
-        let long = Some(LongRuns { tokens: long, scratch: &mut scratch });
-        Product { matrix: &matrix, input, tokens, long, output }.run(gpu).unwrap();
+        let library = long.map(|long| Library { long, scratch: &mut scratch });
+        Product { matrix: &matrix, input, tokens, library, output }.run(gpu).unwrap();
     }
 
     fn stored(&self, gpu: &dyn Gpu, limits: DenseLimits, long: &[Range<usize>]) -> Vec<f32> {
+        self.stored_by(gpu, limits, Some(long))
+    }
+
+    fn by_kernels(&self, gpu: &dyn Gpu) -> Vec<f32> {
+        self.stored_by(gpu, NARROW, None)
+    }
+
+    fn stored_by(
+        &self,
+        gpu: &dyn Gpu,
+        limits: DenseLimits,
+        long: Option<&[Range<usize>]>,
+    ) -> Vec<f32> {
         let mut out = poisoned(gpu, self.right.len());
         let output =
             Output::Store { out: out.view_mut(), stride: self.rows, bias: None, softcap: None };
@@ -91,7 +104,7 @@ fn every_format_is_expanded() {
 fn what_is_not_in_a_long_run_has_the_bits_that_it_has_without() {
     let mut random = Random::new(21);
     let case = Case::new(&mut random, DType::Q4_K, [40, 512, 60]);
-    let alone = on_devices(|gpu| case.stored(gpu, NARROW, &[]));
+    let alone = on_devices(|gpu| case.by_kernels(gpu));
     for long in [vec![3..20, 25..60], only(0..17).to_vec(), vec![10..30, 30..50]] {
         let found = on_devices(|gpu| case.stored(gpu, NARROW, &long));
         assert_close(&found, &case.right, 3e-3);
@@ -104,6 +117,21 @@ fn what_is_not_in_a_long_run_has_the_bits_that_it_has_without() {
                 assert_eq!(bits(found), bits(alone), "token {token} beside {long:?}");
             }
         }
+    }
+}
+
+/// Between long runs the library takes so many tokens of bf16 too, and fewer or others not.
+#[test]
+fn many_tokens_of_bf16_are_multiplied_by_the_library() {
+    let mut random = Random::new(26);
+    for (dtype, tokens) in [(DType::BF16, 131), (DType::BF16, 130), (DType::Q8_0, 131)] {
+        let case = Case::new(&mut random, dtype, [32, 2304, tokens]);
+        let found = on_devices(|gpu| case.stored(gpu, NARROW, &only(0..3)));
+        let alone = on_devices(|gpu| case.by_kernels(gpu));
+        let is_dense = dtype == DType::BF16 && tokens - 3 >= DENSE_TOKENS;
+        let from = 3 * case.rows;
+        assert_eq!(bits(&found[from..]) != bits(&alone[from..]), is_dense, "{dtype}, {tokens}");
+        assert_close(&found, &case.right, 3e-3);
     }
 }
 
@@ -127,7 +155,7 @@ fn long_runs_store_with_bias_cap_and_the_norms_division() {
             bias: Some(bias.view()),
             softcap: Some(cap),
         };
-        case.run(gpu, NARROW, &only(4..tokens), Some(division), output);
+        case.run(gpu, NARROW, Some(&only(4..tokens)), Some(division), output);
         read(gpu, &out)
     });
     for token in 0..tokens {
@@ -156,7 +184,7 @@ fn long_runs_are_added_and_prepare_the_next_product() {
         let mut squares = poisoned(gpu, tokens * tiles);
         let next = Next { norm: norm.view(), x: x.view_mut(), stride, squares: squares.view_mut() };
         let output = Output::Add { hidden: state.view_mut(), next };
-        case.run(gpu, DenseLimits::USUAL, &only(0..tokens), None, output);
+        case.run(gpu, DenseLimits::USUAL, Some(&only(0..tokens)), None, output);
         [read(gpu, &state), widened(&read(gpu, &x)), read(gpu, &squares)].concat()
     });
     let (state, rest) = found.split_at(tokens * rows);
@@ -183,7 +211,7 @@ fn long_runs_are_gated() {
     let found = on_devices(|gpu| {
         let mut x = Buffer::zeros(gpu, tokens * stride).unwrap();
         let output = Output::Gate { activation: GateActivation::Silu, x: x.view_mut(), stride };
-        case.run(gpu, NARROW, &only(1..tokens), None, output);
+        case.run(gpu, NARROW, Some(&only(1..tokens)), None, output);
         widened(&read(gpu, &x))
     });
     for token in 0..tokens {
@@ -199,7 +227,7 @@ fn long_runs_are_gated() {
 fn both_ways_agree_but_for_rounding() {
     let mut random = Random::new(25);
     let case = Case::new(&mut random, DType::BF16, [64, 2304, 70]);
-    let short = on_devices(|gpu| case.stored(gpu, NARROW, &[]));
+    let short = on_devices(|gpu| case.by_kernels(gpu));
     let long = on_devices(|gpu| case.stored(gpu, NARROW, &only(0..70)));
     assert_close(&long, &short, 1e-6);
 }

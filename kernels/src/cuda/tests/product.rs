@@ -37,7 +37,9 @@ impl Case {
         let x = strided(&self.x, self.columns, matrix.input_stride());
         let x = Buffer::from_slice(gpu, &x).unwrap();
         let input = Input { x: x.view(), rows: None, division };
-        Product { matrix: &matrix, input, tokens, long: None, output }.run_in(gpu, blocks).unwrap();
+        Product { matrix: &matrix, input, tokens, library: None, output }
+            .run_in(gpu, blocks)
+            .unwrap();
     }
 
     /// The plain product of the first `tokens`.
@@ -270,7 +272,8 @@ fn check_named(case: &Case, tokens: usize, blocks: Blocks) {
         let indices = unsafe { Indices::new(named.view(), tokens) };
         let input = Input { x: x.view(), rows: Some(indices), division: None };
         let output = Output::Store { out: out.view_mut(), stride: rows, bias: None, softcap: None };
-        let product = Product { matrix: &matrix, input, tokens: named.len(), long: None, output };
+        let product =
+            Product { matrix: &matrix, input, tokens: named.len(), library: None, output };
         product.run_in(gpu, blocks).unwrap();
         read(gpu, &out)
     });

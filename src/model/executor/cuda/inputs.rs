@@ -28,7 +28,7 @@ const PREFILL_ROWS: usize = 16;
 /// Rows of one sequence in a step from which on the library multiplies them, apart from others. An
 /// estimate for an H200, not measured: with fewer, making dense weights of quantized ones takes
 /// longer than is won.
-pub(super) const LONG_ROWS: usize = 256;
+const LONG_ROWS: usize = 256;
 
 /// Numbers of block tables, and of lists beyond the first, that there is room for from the start.
 pub(super) const TABLE_WORDS: usize = 1 << 16;

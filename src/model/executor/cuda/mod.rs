@@ -2,17 +2,18 @@
 //! tensor cores.
 //!
 //! Products take as many rows at a time as is fastest, whether their sequences decode or are
-//! prefilled; a row's bits do not depend on it. But the many rows of a long prompt are multiplied
-//! by the vendor's library, each prompt's for themselves. Attention takes each row for itself, but
-//! the rows of a prompt together. A small step is filled up to one of a few numbers of rows and
-//! queued whole, from a recording of its launches (a CUDA graph): all that differs from step to
-//! step is in [`StepInputs`].
+//! prefilled; a row's bits do not depend on it. But the vendor's library multiplies the many rows
+//! of a long prompt, each prompt's for themselves, and large batches where weights are bf16.
+//! Attention takes each row for itself, but the rows of a prompt together. A small step is filled
+//! up to one of a few numbers of rows and queued whole, from a recording of its launches (a CUDA
+//! graph): all that differs from step to step is in [`StepInputs`].
 //!
-//! Promises: the same bits for a row whatever other sequences are in the batch; those of a row that
-//! is computed with fifteen others of its sequence, or more, differ by rounding from those of one
-//! that is computed with fewer, and where they are hundreds, by how many they are. Memory is taken
-//! when it is made, but for more block tables or more changed logits than any before; a step that
-//! fails leaves nothing half done that the next could see.
+//! Promises: the same bits for a row whatever other sequences are in the batch, but where weights
+//! are bf16 and 128 rows or more are no long prompts; those of a row that is computed with fifteen
+//! others of its sequence, or more, differ by rounding from those of one that is computed with
+//! fewer, and where they are hundreds, by how many they are. Memory is taken when it is made, but
+//! for more block tables or more changed logits than any before; a step that fails leaves nothing
+//! half done that the next could see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
 
 mod choose;
@@ -26,13 +27,14 @@ use std::sync::Arc;
 use kernels::cpu::GateActivation;
 pub use kernels::cuda::KvType;
 use kernels::cuda::{
-    AddNormed, Attention, AttentionScratch, Buffer, DenseScratch, Division, Embed, Gpu, GpuError,
-    Input, KvBuffer, LongRuns, Next, Output, Prefill, Product, ProjectHeads, Recording, View,
+    AddNormed, Attention, AttentionScratch, Buffer, DENSE_TOKENS, DenseScratch, Division, Embed,
+    Gpu, GpuError, Input, KvBuffer, Library, Next, Output, Prefill, Product, ProjectHeads,
+    Recording, View,
 };
 use kernels::reference::RopePairs;
 
 use self::choose::DeviceChoices;
-use self::inputs::{LONG_ROWS, StepInputs};
+use self::inputs::StepInputs;
 use self::room::dense_matrices;
 pub use self::room::{KvBlocks, Room, kv_bytes_per_block};
 use self::weights::DeviceWeights;
@@ -119,7 +121,7 @@ pub struct CudaExecutor {
     values: Vec<KvBuffer>,
     inputs: StepInputs,
     scratch: AttentionScratch,
-    /// For steps that can have long runs of rows.
+    /// For steps of so many rows that the library multiplies some.
     dense: Option<DenseScratch>,
     state: State,
     queries: Buffer<u16>,  // [rows, q_size]
@@ -206,7 +208,7 @@ impl CudaExecutor {
         let (keys, values) = (cache()?, cache()?);
         let halves = |len: usize| Buffer::<u16>::zeros(gpu_ref, rows * len);
         let floats = |len: usize| Buffer::<f32>::zeros(gpu_ref, rows * len);
-        let dense = if rows < LONG_ROWS {
+        let dense = if rows < DENSE_TOKENS {
             None
         } else {
             Some(DenseScratch::new(gpu_ref, dense_matrices(&model)?.into_iter(), rows)?)
@@ -328,8 +330,8 @@ impl CudaExecutor {
                 softcap: None,
             };
             let input = self.state.normed(config.hidden_size, config.norm_eps);
-            let long = long_runs(&self.inputs, &mut self.dense);
-            Product { matrix, input, tokens, long, output }.run(gpu)?;
+            let library = library(&self.inputs, &mut self.dense);
+            Product { matrix, input, tokens, library, output }.run(gpu)?;
             column += matrix.rows();
         }
         ProjectHeads {
@@ -408,8 +410,8 @@ impl CudaExecutor {
         };
         let input = self.state.normed(config.hidden_size, config.norm_eps);
         let tokens = self.inputs.num_rows();
-        let long = long_runs(&self.inputs, &mut self.dense);
-        Product { matrix: &layer.gate_up, input, tokens, long, output }.run(&*self.gpu)?;
+        let library = library(&self.inputs, &mut self.dense);
+        Product { matrix: &layer.gate_up, input, tokens, library, output }.run(&*self.gpu)?;
         Ok(())
     }
 
@@ -425,7 +427,7 @@ impl CudaExecutor {
             bias: None,
             softcap: config.final_softcap,
         };
-        Product { matrix, input, tokens: rows.len(), long: None, output }.run(gpu)?;
+        Product { matrix, input, tokens: rows.len(), library: None, output }.run(gpu)?;
         Ok(())
     }
 
@@ -444,11 +446,11 @@ impl CudaExecutor {
             }
         };
         let input = Input { x: x.view(), rows: None, division: None };
-        let long = long_runs(&self.inputs, &mut self.dense);
+        let library = library(&self.inputs, &mut self.dense);
         let Some(post_norm) = post_norm else {
             let (hidden, next) = self.state.next(norm.view(), matrix.tiles());
             let output = Output::Add { hidden: hidden.view_mut(), next };
-            return Ok(Product { matrix, input, tokens: rows, long, output }.run(gpu)?);
+            return Ok(Product { matrix, input, tokens: rows, library, output }.run(gpu)?);
         };
         let output = Output::Store {
             out: self.product.view_mut(),
@@ -456,7 +458,7 @@ impl CudaExecutor {
             bias: None,
             softcap: None,
         };
-        Product { matrix, input, tokens: rows, long, output }.run(gpu)?;
+        Product { matrix, input, tokens: rows, library, output }.run(gpu)?;
         let (hidden, next) = self.state.next(norm.view(), 1);
         AddNormed {
             product: self.product.view(),
@@ -472,11 +474,8 @@ impl CudaExecutor {
 }
 
 /// What the library multiplies of the present step.
-fn long_runs<'a>(
-    inputs: &'a StepInputs,
-    dense: &'a mut Option<DenseScratch>,
-) -> Option<LongRuns<'a>> {
-    dense.as_mut().map(|scratch| LongRuns { tokens: inputs.long(), scratch })
+fn library<'a>(inputs: &'a StepInputs, dense: &'a mut Option<DenseScratch>) -> Option<Library<'a>> {
+    dense.as_mut().map(|scratch| Library { long: inputs.long(), scratch })
 }
 
 /// The steps that add to the hidden state.

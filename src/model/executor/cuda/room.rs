@@ -4,10 +4,12 @@
 //! what would fit; what is not refused fits, unless others take memory meanwhile.
 //! Never knows: how an operator says it.
 
-use kernels::cuda::{DenseScratch, Format, GROUP, Gpu, ITEM_WORDS, KvType, MAX_GROUP, TILE};
+use kernels::cuda::{
+    DENSE_TOKENS, DenseScratch, Format, GROUP, Gpu, ITEM_WORDS, KvType, MAX_GROUP, TILE,
+};
 
 use super::choose::bytes as choice_bytes;
-use super::inputs::{LONG_ROWS, TABLE_WORDS};
+use super::inputs::TABLE_WORDS;
 use super::weights::not_run;
 use super::{ExecutorLimits, kinds_of_windows, max_items};
 use crate::model::batch::BLOCK_SIZE;
@@ -55,7 +57,7 @@ impl Room {
     /// A matrix of a type that GPUs do not run.
     pub fn of(model: &Model, limits: &ExecutorLimits, kv_type: KvType) -> Result<Self, ModelError> {
         let config = &model.config;
-        let dense = if limits.max_tokens < LONG_ROWS {
+        let dense = if limits.max_tokens < DENSE_TOKENS {
             0
         } else {
             DenseScratch::bytes(dense_matrices(model)?.into_iter(), limits.max_tokens)
@@ -143,7 +145,7 @@ fn format_of(tensor: &Tensor) -> Result<Format, ModelError> {
     Format::of(tensor.dtype).ok_or_else(|| not_run(tensor))
 }
 
-/// The matrices that long runs of rows are multiplied with: formats and `[rows, columns]`. Q, K and
+/// The matrices that the library may multiply with: formats and `[rows, columns]`. Q, K and
 /// V are each as large as if all of them were one.
 pub(super) fn dense_matrices(model: &Model) -> Result<Vec<(Format, [usize; 2])>, ModelError> {
     let mut matrices = Vec::new();
