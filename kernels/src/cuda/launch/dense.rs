@@ -12,10 +12,10 @@ use super::{Parameters, run, to_u32};
 use crate::cuda::memory::{Buffer, DenseProduct, Gpu, GpuError};
 use crate::cuda::packing::{DeviceMatrix, Format, GROUP, TILE};
 
-/// Tokens side by side from which on the library multiplies them with rows of bf16, whether they are
-/// of one prompt or not: with fewer, reading the weights once is all there is to it. An estimate
-/// for an H200, not measured, as are those of [`Blocks`](super::product::Blocks): its cache gives
-/// each block of ours the weights anew for every 64 tokens.
+/// Tokens side by side from which on the library multiplies them with rows of bf16, whether they
+/// are of one prompt or not: with fewer, reading the weights once is all there is to it. An
+/// estimate for an H200, not measured, as are those of [`Blocks`](super::product::Blocks): its
+/// cache gives each block of ours the weights anew for every 64 tokens.
 pub const DENSE_TOKENS: usize = 128;
 
 /// Memory that the library works in, as NVIDIA advises for its newer GPUs.
