@@ -8,7 +8,7 @@
 #     DIR/cuda-machine.sh measure DIR [PART...]   measures there; all parts, or these in this order
 #
 # Checks: every kernel against the reference, the executor against the reference executor for each
-# family, sampling against the host's, a soak of requests and aborts, compute-sanitizer where it is
+# family, real models' greedy text against the CPU's (where MIZAN_TEST_MODELS has them), sampling against the host's, a soak of requests and aborts, compute-sanitizer where it is
 # installed. Fails if a check fails or no GPU is there.
 #
 # Measures, on models of eight billion weights made by a formula (benches/hashed_model.py; nothing is
@@ -83,7 +83,7 @@ check() {
     ./kernels-tests cuda::
     step "the executor against the reference executor"
     local skipped=()
-    [[ -n ${MIZAN_TEST_MODELS:-} ]] || skipped=(--skip a_real_quantized_file)
+    [[ -n ${MIZAN_TEST_MODELS:-} ]] || skipped=(--skip a_real_)
     ./mizan-tests model::cuda "${skipped[@]}"
     step "sampling, running ahead, a soak with aborts"
     ./mizan-tests engine::sampler_cuda engine::ahead

@@ -4,6 +4,7 @@
 mod batch;
 mod config;
 mod cuda;
+mod cuda_text;
 mod damage;
 mod families;
 mod hashed;
