@@ -227,7 +227,7 @@ impl Product<'_> {
         };
         let is_dense = matrix.format == Format::Bf16;
         let (mut runs, mut end) = (Vec::new(), 0);
-        for run in long.iter().cloned().chain([tokens..tokens]) {
+        for run in long.iter().cloned().chain(std::iter::once(tokens..tokens)) {
             assert!(end <= run.start && run.end <= tokens, "runs are in order, of these tokens");
             let between = end..run.start;
             end = run.end;
