@@ -174,6 +174,17 @@ fn a_long_prompt_is_multiplied_apart_from_the_others() {
         assert!(of(&beside, 2) == of(&without, 1), "a short prompt");
         let alone = of(&actual, NUM_LONG - 1);
         assert!(of(&beside, 1) == alone, "a long prompt beside others");
+
+        // Two of them are one run.
+        let blocks = NUM_LONG.div_ceil(16);
+        let limits = ExecutorLimits { max_tokens: 2 * NUM_LONG, num_blocks: 2 * blocks, ..limits };
+        let executor = executor(&model, Order::Forwards, limits, KvType::Bf16);
+        let mut batch = Batch::default();
+        batch.add(&tokens, 0, 0..blocks as u32);
+        batch.add(&tokens, 0, blocks as u32..2 * blocks as u32);
+        let both = decoder(&model, executor, &limits).forward(&batch.0).expect("sound").to_vec();
+        let comparison = Comparison::of(&[&*alone, &*alone].concat(), &both, VOCAB_SIZE);
+        assert!(comparison.is_within(&ROUNDED_TO_BF16), "two long prompts: {comparison}");
     }
 }
 

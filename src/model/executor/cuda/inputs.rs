@@ -25,9 +25,9 @@ const _: () = assert!(BLOCK_SIZE == 16, "blocks of the engine are blocks of kern
 /// this was measured by: fewer would leave a warp's sixteen without work.
 const PREFILL_ROWS: usize = 16;
 
-/// Rows of one sequence in a step from which on the library multiplies them, apart from others. An
-/// estimate for an H200, not measured: with fewer, making dense weights of quantized ones takes
-/// longer than is won.
+/// Rows of one sequence in a step from which on the library multiplies them, apart from those of
+/// sequences with fewer. An estimate for an H200, not measured: with fewer, making dense weights of
+/// quantized ones takes longer than is won.
 const LONG_ROWS: usize = 256;
 
 /// Numbers of block tables, and of lists beyond the first, that there is room for from the start.
@@ -52,7 +52,7 @@ pub(super) struct StepInputs {
     group: usize,
     /// Where the tiles of rows are that go to attention together.
     tiles: Range<usize>,
-    /// The rows of each sequence with very many.
+    /// Runs of the rows of sequences with very many.
     long: Vec<Range<usize>>,
 }
 
@@ -172,12 +172,23 @@ impl StepInputs {
             self.list_attention(batch, nth, *window);
         }
         self.list_prefill(batch);
-        let all = batch.sequences.iter().map(rows_of);
-        self.long = all.filter(|rows| rows.len() >= LONG_ROWS).collect();
+        self.list_long(batch);
         let has_moved = self.upload(gpu)?;
         let is_uniform =
             self.tiles.is_empty() && self.launches.iter().all(|lists| lists.len() == 1);
         Ok(Set { has_moved, is_uniform })
+    }
+
+    /// The rows of sequences with very many, those side by side as one run.
+    fn list_long(&mut self, batch: &ForwardBatch) {
+        self.long.clear();
+        let all = batch.sequences.iter().map(rows_of);
+        for rows in all.filter(|rows| rows.len() >= LONG_ROWS) {
+            match self.long.last_mut() {
+                Some(before) if before.end == rows.start => before.end = rows.end,
+                _ => self.long.push(rows),
+            }
+        }
     }
 
     /// Tiles of the sequences with many rows.
@@ -262,7 +273,7 @@ impl StepInputs {
         self.device.view_mut().slice(place..place + self.rows)
     }
 
-    /// The rows of each sequence with very many, in order.
+    /// Runs of the rows of sequences with very many, in order.
     pub(super) fn long(&self) -> &[Range<usize>] {
         &self.long
     }

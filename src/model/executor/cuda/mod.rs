@@ -3,15 +3,15 @@
 //!
 //! Products take as many rows at a time as is fastest, whether their sequences decode or are
 //! prefilled; a row's bits do not depend on it. But the vendor's library multiplies the many rows
-//! of a long prompt, each prompt's for themselves, and large batches where weights are bf16.
+//! of long prompts, apart from others, and large batches where weights are bf16.
 //! Attention takes each row for itself, but the rows of a prompt together. A small step is filled
 //! up to one of a few numbers of rows and queued whole, from a recording of its launches (a CUDA
 //! graph): all that differs from step to step is in [`StepInputs`].
 //!
-//! Promises: the same bits for a row whatever other sequences are in the batch, but where weights
-//! are bf16 and 128 rows or more are no long prompts; those of a row that is computed with fifteen
-//! others of its sequence, or more, differ by rounding from those of one that is computed with
-//! fewer, and where they are hundreds, by how many they are. Memory is taken when it is made, but
+//! Promises: the same bits for a row whatever other sequences are in the batch, but where the
+//! library multiplies: those differ by rounding with the number of rows that it is given. So do
+//! those of a row that is computed with fifteen others of its sequence, or more, from those of one
+//! that is computed with fewer. Memory is taken when it is made, but
 //! for more block tables or more changed logits than any before; a step that fails leaves nothing
 //! half done that the next could see.
 //! Never knows: how a product or a softmax is computed; that is `kernels`.
